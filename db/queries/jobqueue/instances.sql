@@ -1,0 +1,11 @@
+-- SystemBeat says that an instance lives, by Postgres's clock.
+-- name: SystemBeat :exec
+INSERT INTO instances (id, hostname, version) VALUES (@id, @hostname, @version)
+ON CONFLICT (id) DO UPDATE SET heartbeat_at = clock_timestamp();
+
+-- name: SystemLeave :exec
+DELETE FROM instances WHERE id = @id;
+
+-- SystemForgetDead removes and returns the instances whose heartbeat stopped.
+-- name: SystemForgetDead :many
+DELETE FROM instances WHERE heartbeat_at < clock_timestamp() - @silence::interval RETURNING id;

@@ -1,0 +1,137 @@
+-- name: InsertTransfers :exec
+INSERT INTO transfers (tenant_id, id, from_account, to_account, amount, currency, state, version,
+                       client_reference, metadata, reverses, wake_at, promise_at, created_at, updated_at)
+SELECT u.tenant_id, u.id, u.from_account, u.to_account, u.amount, u.currency, 'accepted', 1,
+       nullif(u.client_reference, ''), u.metadata,
+       nullif(u.reverses, '00000000-0000-0000-0000-000000000000'), @now::timestamptz, u.promise_at,
+       @now::timestamptz, @now::timestamptz
+  FROM (SELECT unnest(@tenants::uuid[]) AS tenant_id, unnest(@ids::uuid[]) AS id,
+               unnest(@from_accounts::uuid[]) AS from_account,
+               unnest(@to_accounts::uuid[]) AS to_account, unnest(@amounts::bigint[]) AS amount,
+               unnest(@currencies::text[]) AS currency,
+               unnest(@client_references::text[]) AS client_reference,
+               unnest(@metadata::json[]) AS metadata, unnest(@reverses::uuid[]) AS reverses,
+               unnest(@promises_at::timestamptz[]) AS promise_at) AS u;
+
+-- ReadTransfers reads transfers by id. Under the lock of their debit balances nothing can move them.
+-- name: ReadTransfers :many
+SELECT t.*
+  FROM (SELECT unnest(@tenants::uuid[]) AS tenant_id, unnest(@ids::uuid[]) AS id) AS u
+  JOIN transfers t ON t.tenant_id = u.tenant_id AND t.id = u.id;
+
+-- MoveTransfers writes what was decided, if the row still is what the decision saw. A row that is not
+-- stops the whole transaction: the batch is decided again on what is there then.
+-- name: MoveTransfers :exec
+WITH moved AS (
+    UPDATE transfers t
+       SET state = u.to_state, version = u.to_version, reason = nullif(u.reason, ''),
+           risk_reference = coalesce(nullif(u.risk_reference, ''), t.risk_reference), attempts = u.to_attempts,
+           notification = u.notification, wake_at = nullif(u.wake_at, @never::timestamptz), promise_at = u.promise_at,
+           updated_at = @now::timestamptz
+      FROM (SELECT unnest(@tenants::uuid[]) AS tenant_id, unnest(@ids::uuid[]) AS id,
+                   unnest(@from_states::text[]) AS from_state,
+                   unnest(@from_versions::integer[]) AS from_version,
+                   unnest(@from_attempts::integer[]) AS from_attempts,
+                   unnest(@to_states::text[]) AS to_state, unnest(@to_versions::integer[]) AS to_version,
+                   unnest(@reasons::text[]) AS reason,
+                   unnest(@risk_references::text[]) AS risk_reference,
+                   unnest(@to_attempts::integer[]) AS to_attempts,
+                   unnest(@notifications::text[]) AS notification,
+                   unnest(@wakes_at::timestamptz[]) AS wake_at,
+                   unnest(@promises_at::timestamptz[]) AS promise_at) AS u
+     WHERE t.tenant_id = u.tenant_id AND t.id = u.id
+       AND t.state = u.from_state AND t.version = u.from_version AND t.attempts = u.from_attempts
+    RETURNING 1
+)
+SELECT assert_rows(count(*), cardinality(@ids::uuid[]), 'transfers') AS reached FROM moved;
+
+-- AddReversed moves the reversed amount of originals: up when a reversal is accepted, down when it
+-- ends without being settled. The caller holds the lock of the original's debit balance.
+-- name: AddReversed :exec
+WITH moved AS (
+    UPDATE transfers t SET reversed = t.reversed + u.amount
+      FROM (SELECT unnest(@tenants::uuid[]) AS tenant_id, unnest(@ids::uuid[]) AS id,
+                   unnest(@amounts::bigint[]) AS amount) AS u
+     WHERE t.tenant_id = u.tenant_id AND t.id = u.id
+    RETURNING 1
+)
+SELECT assert_rows(count(*), cardinality(@ids::uuid[]), 'originals') AS reached FROM moved;
+
+-- MarkNotified ends or postpones pending notifications. A row that another worker already marked is
+-- not in the result; that is no error, since it says the same.
+-- name: MarkNotified :many
+UPDATE transfers t
+   SET notification = u.notification, attempts = u.to_attempts, wake_at = nullif(u.wake_at, @never::timestamptz)
+  FROM (SELECT unnest(@tenants::uuid[]) AS tenant_id, unnest(@ids::uuid[]) AS id,
+               unnest(@from_attempts::integer[]) AS from_attempts,
+               unnest(@notifications::text[]) AS notification,
+               unnest(@to_attempts::integer[]) AS to_attempts,
+               unnest(@wakes_at::timestamptz[]) AS wake_at) AS u
+ WHERE t.tenant_id = u.tenant_id AND t.id = u.id
+   AND t.notification = 'pending' AND t.attempts = u.from_attempts
+RETURNING t.tenant_id, t.id;
+
+-- FindReferences says which client references are taken.
+-- name: FindReferences :many
+SELECT t.tenant_id, t.client_reference
+  FROM (SELECT unnest(@tenants::uuid[]) AS tenant_id,
+               unnest(@client_references::text[]) AS client_reference) AS u
+  JOIN transfers t ON t.tenant_id = u.tenant_id AND t.client_reference = u.client_reference;
+
+-- GetTransfer reads one transfer of a tenant.
+-- name: GetTransfer :one
+SELECT t.*
+  FROM transfers t
+ WHERE t.tenant_id = @tenant_id AND t.id = @id;
+
+-- GetByReference reads one transfer of a tenant by the client's own reference.
+-- name: GetByReference :one
+SELECT t.*
+  FROM transfers t
+ WHERE t.tenant_id = @tenant_id AND t.client_reference = @client_reference;
+
+-- ListTransfers pages back through a tenant's transfers by id, newest first. It looks at scan_size rows
+-- and returns those that match, so a page may be short, or empty, and still have a next one: a filter
+-- that matches nothing costs no more than one that matches all.
+-- name: ListTransfers :many
+WITH looked_at AS (
+    SELECT * FROM transfers p
+     WHERE p.tenant_id = @tenant_id AND p.id < @before
+     ORDER BY p.id DESC
+     LIMIT @scan_size
+)
+SELECT t.*
+  FROM looked_at t
+ WHERE (sqlc.narg('state')::text IS NULL OR t.state = sqlc.narg('state'))
+   AND (sqlc.narg('account')::uuid IS NULL OR sqlc.narg('account') IN (t.from_account, t.to_account))
+   AND (sqlc.narg('created_from')::timestamptz IS NULL OR t.created_at >= sqlc.narg('created_from'))
+   AND (sqlc.narg('created_to')::timestamptz IS NULL OR t.created_at < sqlc.narg('created_to'))
+ ORDER BY t.id DESC
+ LIMIT @page_size;
+
+-- LastLookedAt is the id at which a page of ListTransfers stopped looking.
+-- name: LastLookedAt :one
+SELECT p.id FROM (
+    SELECT t.id FROM transfers t
+     WHERE t.tenant_id = @tenant_id AND t.id < @before
+     ORDER BY t.id DESC
+     LIMIT @scan_size
+) p ORDER BY p.id LIMIT 1;
+
+-- SystemWakeForgotten claims rows of one queue that were due before the horizon and have no live job,
+-- and moves their wake-up to now; the same transaction enqueues it. The rows of a queue are told by
+-- what has to be done next: screen what is accepted, settle or expire what is approved or in review,
+-- notify what has ended.
+-- name: SystemWakeForgotten :many
+UPDATE transfers t
+   SET wake_at = clock_timestamp()
+  FROM (SELECT f.tenant_id, f.id FROM transfers f
+         WHERE f.wake_at < @horizon::timestamptz AND f.state = ANY (@states::text[])
+         ORDER BY f.wake_at
+         LIMIT @batch_size
+           FOR NO KEY UPDATE SKIP LOCKED) lost
+ WHERE t.tenant_id = lost.tenant_id AND t.id = lost.id
+RETURNING t.tenant_id, t.id, t.wake_at;
+
+-- name: SystemTransitions :many
+SELECT from_state, event, to_state FROM transfer_transitions ORDER BY from_state, event;

@@ -1,0 +1,87 @@
+// Package outbox writes events: one row per transition, in the transition's transaction, audit
+// trail and outbox in one.
+//
+// Append is the only way out. The package refuses to publish anything itself, to write an event
+// without a transaction, and to change one that is written.
+//
+// Invariant: (tenant, aggregate, seq) is unique and seq is the aggregate's version after the
+// transition, so a lost or doubled event is a gap or a violation.
+package outbox
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"example.com/holdfast/internal/outbox/internal/outboxdb"
+	"example.com/holdfast/internal/pgtx"
+)
+
+// pageMaxRows bounds a page of List.
+const pageMaxRows = 200
+
+// Event is what happened to one aggregate in one step.
+type Event struct {
+	TenantID    uuid.UUID
+	AggregateID uuid.UUID
+	// Seq is the aggregate's version after the event, from 1.
+	Seq int32
+	// Type is a name like transfer.settled.
+	Type string
+	// From is the state before, "" for the first event.
+	From string
+	To   string
+	// Reason says why, for the states that need one.
+	Reason string
+	// Actor says who: api:<key id>, worker:<instance>, operator:<name>.
+	Actor string
+	// Cause says through what: request:<id> or job:<id>.
+	Cause string
+	// Data is more that belongs to the event, as JSON, or nil.
+	Data json.RawMessage
+	// At is Postgres's time of the event; Append sets it.
+	At time.Time
+}
+
+// Append queues events into the batch that writes the transitions that they tell of.
+func Append(ctx context.Context, write *pgx.Batch, now time.Time, events []Event) error {
+	n := len(events)
+	if n == 0 {
+		return nil
+	}
+	p := outboxdb.InsertEventsParams{
+		Now: now, Tenants: make([]uuid.UUID, n), Aggregates: make([]uuid.UUID, n), Seqs: make([]int32, n),
+		Types: make([]string, n), FromStates: make([]string, n), ToStates: make([]string, n),
+		Reasons: make([]string, n), Actors: make([]string, n), Causes: make([]string, n),
+		Data: make([][]byte, n),
+	}
+	for i, e := range events {
+		p.Tenants[i], p.Aggregates[i], p.Seqs[i], p.Types[i] = e.TenantID, e.AggregateID, e.Seq, e.Type
+		p.FromStates[i], p.ToStates[i], p.Reasons[i] = e.From, e.To, e.Reason
+		p.Actors[i], p.Causes[i], p.Data[i] = e.Actor, e.Cause, e.Data
+	}
+	return outboxdb.New().InsertEvents(ctx, pgtx.Into(write), p)
+}
+
+// List reads a page of the events of one aggregate after seq, in their order.
+func List(ctx context.Context, db outboxdb.DBTX, tenantID, aggregateID uuid.UUID, after int32) ([]Event, error) {
+	rows, err := outboxdb.New().ListEvents(ctx, db, outboxdb.ListEventsParams{
+		TenantID: tenantID, AggregateID: aggregateID, After: after, PageSize: pageMaxRows,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list events of %s: %w", aggregateID, err)
+	}
+	events := make([]Event, len(rows))
+	for i, r := range rows {
+		events[i] = Event{
+			TenantID: tenantID, AggregateID: aggregateID, Seq: r.Seq, Type: r.Type,
+			From: pgtx.OrZero(r.FromState), To: r.ToState, Reason: pgtx.OrZero(r.Reason),
+			Actor: r.Actor, Cause: pgtx.OrZero(r.Cause), Data: r.Data, At: r.At,
+		}
+	}
+	return events, nil
+}

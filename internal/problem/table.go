@@ -1,0 +1,67 @@
+package problem
+
+// The advice that several codes share.
+const (
+	adviceFix   = "Correct the request and send it again; nothing was stored, so the key may be used again."
+	adviceFinal = "The refusal is stored under the key. Change what it names, then use a new key."
+	adviceAgain = "Nothing is lost: send the same request with the same key after Retry-After."
+)
+
+// Table lists every code with its meaning, in the order in which requests are checked.
+func Table() []Meaning {
+	return []Meaning{
+		{BodyTooLarge, 413, "Body too large", false, true, false, adviceFix},
+		{RequestTimeout, 408, "Request took too long to arrive", true, true, false, adviceAgain},
+		{RouteNotFound, 404, "No such route", false, true, false, "See the API reference at /docs."},
+		{MethodNotAllowed, 405, "Method not allowed", false, true, false, "See the Allow header."},
+		{Unauthenticated, 401, "No valid API key", false, true, false, "Send Authorization: Bearer with a valid key."},
+		{Forbidden, 403, "API key lacks the scope", false, true, false, "Use a key with the scope that the detail names."},
+		{RateLimited, 429, "Too many requests", true, true, false, adviceAgain},
+		{Overloaded, 503, "Overloaded", true, true, false, adviceAgain},
+		{UnsupportedMediaType, 415, "Unsupported media type", false, true, false, "Send application/json."},
+		{MalformedRequest, 400, "Malformed request", false, true, false, adviceFix},
+		{KeyMissing, 400, "Idempotency-Key missing", false, true, false, "Send an Idempotency-Key header."},
+		{KeyInvalid, 400, "Idempotency-Key invalid", false, true, false, "Use 1 to 255 bytes of visible ASCII."},
+		{ValidationFailed, 422, "Request not valid", false, true, false, adviceFix},
+		{
+			KeyReused, 409, "Idempotency-Key used for another request", false, true, false,
+			"The key belongs to another request and its outcome stands. Use a new key.",
+		},
+		{KeyInProgress, 409, "First request still in progress", true, false, false, adviceAgain},
+		{NotFound, 404, "Not found", false, true, false, "Check the id; other tenants' ids are not found either."},
+		{AccountNotFound, 404, "Account not found", false, true, true, adviceFinal},
+		{ReferenceUsed, 409, "client_reference already used", false, true, true, adviceFinal},
+		{CurrencyMismatch, 422, "Currency mismatch", false, true, true, adviceFinal},
+		{AccountFrozen, 422, "Account frozen", false, true, true, adviceFinal},
+		{AccountClosed, 422, "Account closed", false, true, true, adviceFinal},
+		{AccountNotEmpty, 409, "Account not empty", false, true, true, adviceFinal},
+		{BalanceOverflow, 422, "Balance would overflow", false, true, true, adviceFinal},
+		{InsufficientFunds, 422, "Insufficient funds", false, true, true, adviceFinal},
+		{NotReversible, 409, "Transfer cannot be reversed", false, true, true, adviceFinal},
+		{ReversalTooLarge, 422, "Reversal larger than what is left", false, true, true, adviceFinal},
+		{IllegalTransition, 409, "Not possible in this state", false, true, true, adviceFinal},
+		{
+			DeadlineExceeded, 504, "Deadline exceeded", true, false, false,
+			"The outcome is not known to you yet: send the same request with the same key.",
+		},
+		{
+			Unavailable, 503, "Temporarily unavailable", true, false, false,
+			"The outcome is not known to you yet: send the same request with the same key after Retry-After.",
+		},
+		{
+			Internal, 500, "Internal error", true, false, false,
+			"The outcome is not known to you yet: send the same request with the same key.",
+		},
+	}
+}
+
+// MeaningOf looks a code up; an unknown code means Internal.
+func MeaningOf(code Code) Meaning {
+	table := Table()
+	for _, m := range table {
+		if m.Code == code {
+			return m
+		}
+	}
+	return table[len(table)-1]
+}

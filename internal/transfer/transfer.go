@@ -1,0 +1,152 @@
+// Package transfer moves money between two accounts of a tenant: accepted with its funds held,
+// screened by the risk service, settled by postings, and told about.
+//
+// A transfer's whole life reads top to bottom: create.go accepts, jobs.go wakes, process.go decides
+// each step, move.go commits what was decided, state.go says which moves are legal. The package
+// refuses to know HTTP and orders, to call a dependency inside a transaction, and to move a transfer
+// that is not what the decision saw.
+//
+// Invariants: an accepted transfer has an active hold until it ends; it reaches exactly one terminal
+// state, with a reason unless it is settled; every move has its event, and version counts them;
+// wake_at is set exactly while somebody has to do something.
+package transfer
+
+import (
+	"encoding/json"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"example.com/holdfast/internal/ledger"
+	"example.com/holdfast/internal/money"
+	"example.com/holdfast/internal/problem"
+)
+
+// The limits of a request.
+const (
+	// BulkMaxItems is how many transfers one bulk request may hold.
+	BulkMaxItems = 100
+	// PageMaxRows is how many transfers a page may hold.
+	PageMaxRows = 200
+	// listScanRows is how many rows one page of a list looks at, so that a filter that matches
+	// nothing costs no more than one that matches all.
+	listScanRows = 5_000
+	// referenceMaxBytes bounds client_reference.
+	referenceMaxBytes = 255
+	// metadataMaxBytes bounds metadata as JSON text.
+	metadataMaxBytes = 4_096
+	// reasonMaxBytes bounds the reason of an operator or a client.
+	reasonMaxBytes = 500
+)
+
+// The promises, by Postgres's clock.
+const (
+	// promiseWindow is how long an accepted transfer may take to end.
+	promiseWindow = time.Minute
+	// reviewWindow is how long an operator has for a decision.
+	reviewWindow = 24 * time.Hour
+	// notifyWindow is how long a notification is tried after the end of its transfer.
+	notifyWindow = 24 * time.Hour
+)
+
+// The notification of a transfer's end.
+const (
+	NotificationNone    = "none"
+	NotificationPending = "pending"
+	NotificationSent    = "sent"
+	NotificationFailed  = "failed"
+)
+
+// Ref names a transfer.
+type Ref struct {
+	TenantID uuid.UUID
+	ID       uuid.UUID
+}
+
+// Transfer is a transfer as its row says.
+type Transfer struct {
+	Ref
+	FromAccount     uuid.UUID
+	ToAccount       uuid.UUID
+	Amount          money.Amount
+	State           State
+	Version         int32
+	Reason          string
+	ClientReference string
+	Metadata        json.RawMessage
+	// Reverses is the transfer that this one reverses, or uuid.Nil.
+	Reverses uuid.UUID
+	// Reversed is the sum of the reversals of this one that are open or settled, in minor units.
+	Reversed int64
+	// RiskReference is the risk service's name for its decision.
+	RiskReference string
+	// Attempts counts the calls of the present step that did not give an answer.
+	Attempts     int32
+	Notification string
+	// WakeAt is when somebody has to look at the transfer, or zero.
+	WakeAt time.Time
+	// PromiseAt is the time by which the transfer has ended.
+	PromiseAt time.Time
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
+
+func (t Transfer) debit() ledger.Ref  { return ledger.Ref{TenantID: t.TenantID, ID: t.FromAccount} }
+func (t Transfer) credit() ledger.Ref { return ledger.Ref{TenantID: t.TenantID, ID: t.ToAccount} }
+
+// New is what a client asks for.
+type New struct {
+	FromAccount     uuid.UUID
+	ToAccount       uuid.UUID
+	Amount          money.Amount
+	ClientReference string
+	Metadata        json.RawMessage
+	reverses        uuid.UUID
+}
+
+// validate finds every problem that shows without looking at the accounts.
+func (n New) validate() error {
+	var fields []problem.Field
+	add := func(pointer, detail string) {
+		fields = append(fields, problem.Field{Pointer: pointer, Detail: detail})
+	}
+	if n.FromAccount == uuid.Nil {
+		add("/from_account", "has to be an account id")
+	}
+	if n.ToAccount == uuid.Nil {
+		add("/to_account", "has to be an account id")
+	}
+	if n.FromAccount == n.ToAccount && n.FromAccount != uuid.Nil {
+		add("/to_account", "has to differ from from_account")
+	}
+	if err := n.Amount.Validate(); err != nil {
+		add("/amount", err.Error())
+	}
+	if why := invalidText(n.ClientReference, referenceMaxBytes); why != "" {
+		add("/client_reference", why)
+	}
+	if len(n.Metadata) > metadataMaxBytes {
+		add("/metadata", "is longer than 4096 bytes")
+	}
+	if fields == nil {
+		return nil
+	}
+	return &problem.Error{Code: problem.ValidationFailed, Detail: "The transfer is not valid.", Fields: fields}
+}
+
+// invalidText says what is wrong with a text that goes into a row, or "".
+func invalidText(s string, maxBytes int) string {
+	if len(s) > maxBytes {
+		return "is too long"
+	}
+	if !utf8.ValidString(s) {
+		return "is not valid UTF-8"
+	}
+	for _, r := range s {
+		if r < ' ' || r == 0x7f {
+			return "has a control character"
+		}
+	}
+	return ""
+}
