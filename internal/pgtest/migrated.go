@@ -3,25 +3,26 @@ package pgtest
 import (
 	"testing"
 
-	"example.com/holdfast/db/migrations"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"example.com/holdfast/db/migrations"
 )
 
 // hashMaxBytes of the schema's hash tell states apart and leave room in a database name.
 const hashMaxBytes = 16
 
 // New returns a pool to a database with the newest schema.
-func New(t testing.TB) *pgxpool.Pool {
-	t.Helper()
-	return DB(t).Pool
+func New(tb testing.TB) *pgxpool.Pool {
+	tb.Helper()
+	return DB(tb).Pool
 }
 
 // DB returns a database with the newest schema.
-func DB(t testing.TB) *Database {
-	t.Helper()
+func DB(tb testing.TB) *Database {
+	tb.Helper()
 	hash := migrations.Hash()
 	if len(hash) > hashMaxBytes {
 		hash = hash[:hashMaxBytes]
 	}
-	return NewWith(t, Template{Name: "schema_" + hash, Migrate: migrations.Up})
+	return NewWith(tb, Template{Name: "schema_" + hash, Migrate: migrations.Up})
 }

@@ -51,52 +51,52 @@ type Template struct {
 }
 
 // Empty returns a database without any schema.
-func Empty(t testing.TB) *Database {
-	t.Helper()
-	return NewWith(t, Template{})
+func Empty(tb testing.TB) *Database {
+	tb.Helper()
+	return NewWith(tb, Template{})
 }
 
 // NewWith returns a clone of the template, which is built if the server does not have it yet.
-func NewWith(t testing.TB, tmpl Template) *Database {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), setupWait)
+func NewWith(tb testing.TB, tmpl Template) *Database {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), setupWait)
 	defer cancel()
 	srv, err := shared.get(ctx)
 	if err != nil {
-		t.Fatalf("pgtest: server: %v", err)
+		tb.Fatalf("pgtest: server: %v", err)
 	}
 	source, err := srv.ensureTemplate(ctx, tmpl)
 	if err != nil {
-		t.Fatalf("pgtest: template %q: %v", tmpl.Name, err)
+		tb.Fatalf("pgtest: template %q: %v", tmpl.Name, err)
 	}
 	db := &Database{Name: nextName()}
 	if db.URL, err = srv.url(db.Name); err != nil {
-		t.Fatalf("pgtest: database %s: %v", db.Name, err)
+		tb.Fatalf("pgtest: database %s: %v", db.Name, err)
 	}
 	if err := srv.create(ctx, db.Name, source); err != nil {
-		t.Fatalf("pgtest: database %s: %v", db.Name, err)
+		tb.Fatalf("pgtest: database %s: %v", db.Name, err)
 	}
-	cleanup(t, "drop database "+db.Name, func(ctx context.Context) error {
+	cleanup(tb, "drop database "+db.Name, func(ctx context.Context) error {
 		return srv.exec(ctx, "DROP DATABASE IF EXISTS "+quote(db.Name)+" WITH (FORCE)")
 	})
-	db.Pool = openPool(t, db.URL)
+	db.Pool = openPool(tb, db.URL)
 	return db
 }
 
 // openPool returns a pool that the test's end closes. A connection that a test keeps is its failure,
 // not a hanging run.
-func openPool(t testing.TB, url string) *pgxpool.Pool {
-	t.Helper()
+func openPool(tb testing.TB, url string) *pgxpool.Pool {
+	tb.Helper()
 	cfg, err := pgxpool.ParseConfig(url)
 	if err != nil {
-		t.Fatalf("pgtest: pool: %v", err)
+		tb.Fatalf("pgtest: pool: %v", err)
 	}
 	cfg.MaxConns = poolConnsMax
-	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
+	pool, err := pgxpool.NewWithConfig(tb.Context(), cfg)
 	if err != nil {
-		t.Fatalf("pgtest: pool: %v", err)
+		tb.Fatalf("pgtest: pool: %v", err)
 	}
-	cleanup(t, "close pool: a connection was not released", func(ctx context.Context) error {
+	cleanup(tb, "close pool: a connection was not released", func(ctx context.Context) error {
 		closed := make(chan struct{})
 		go func() {
 			defer close(closed)
@@ -112,15 +112,15 @@ func openPool(t testing.TB, url string) *pgxpool.Pool {
 	return pool
 }
 
-func cleanup(t testing.TB, what string, do func(context.Context) error) {
-	t.Helper()
-	ctx := context.WithoutCancel(t.Context())
-	t.Cleanup(func() {
-		t.Helper()
+func cleanup(tb testing.TB, what string, do func(context.Context) error) {
+	tb.Helper()
+	ctx := context.WithoutCancel(tb.Context())
+	tb.Cleanup(func() {
+		tb.Helper()
 		ctx, cancel := context.WithTimeout(ctx, cleanupWait)
 		defer cancel()
 		if err := do(ctx); err != nil {
-			t.Errorf("pgtest: %s: %v", what, err)
+			tb.Errorf("pgtest: %s: %v", what, err)
 		}
 	})
 }

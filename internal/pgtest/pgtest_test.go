@@ -47,7 +47,7 @@ func TestATemplateIsBuiltOnceAndClonesAreApart(t *testing.T) {
 		return makeTable(ctx, url)
 	}}
 	var names sync.Map
-	t.Run("clones", func(t *testing.T) {
+	t.Run("clones", func(t *testing.T) { //nolint:tparallel // it ends when its parallel clones have
 		for range 6 {
 			t.Run("", func(t *testing.T) {
 				t.Parallel()

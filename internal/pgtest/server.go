@@ -11,8 +11,9 @@ import (
 	"sync"
 	"testing"
 
-	"example.com/holdfast/internal/privatepg"
 	"github.com/jackc/pgx/v5"
+
+	"example.com/holdfast/internal/privatepg"
 )
 
 const (

@@ -48,7 +48,8 @@ func (s *server) build(
 		return err
 	}
 	drop := "DROP DATABASE IF EXISTS " + quote(unfinished) + " WITH (FORCE)"
-	if err := execAll(ctx, conn, drop, "CREATE DATABASE "+quote(unfinished)+" TEMPLATE "+pristine); err != nil {
+	create := "CREATE DATABASE " + quote(unfinished) + " TEMPLATE " + pristine
+	if err := execAll(ctx, conn, drop, create); err != nil {
 		return err
 	}
 	if err := migrate(ctx, target); err != nil {

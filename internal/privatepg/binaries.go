@@ -137,7 +137,7 @@ func chooseBinaries(ctx context.Context, o Options, owner *syscall.Credential, m
 		case b.major < minMajor:
 			refused = append(refused, fmt.Sprintf("%s has %s, older than %d", dir, b.version, minMajor))
 		case major != 0 && b.major != major:
-			refused = append(refused, fmt.Sprintf("%s has %s, the data was made by %d", dir, b.version, major))
+			refused = append(refused, fmt.Sprintf("%s has %s, the data is of %d", dir, b.version, major))
 		default:
 			return b, nil
 		}
@@ -149,10 +149,13 @@ func candidates(ctx context.Context, o Options) ([]string, error) {
 	if o.BinDir != "" {
 		return []string{o.BinDir}, nil
 	}
-	dirs := FindBinaries(ctx, o.Env)
-	if len(dirs) > 0 {
+	if dirs := FindBinaries(ctx, o.Env); len(dirs) > 0 {
 		return dirs, nil
 	}
+	return downloaded(ctx, o)
+}
+
+func downloaded(ctx context.Context, o Options) ([]string, error) {
 	if o.Download == nil {
 		return nil, fmt.Errorf("%w: %s", ErrNoBinaries, adviceHere(o.Env))
 	}

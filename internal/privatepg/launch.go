@@ -91,11 +91,13 @@ func (s *Server) launchPatiently(ctx context.Context) error {
 	}
 }
 
-// passes tells whether the output names a reason that goes away: backends of a killed postmaster that
-// have not noticed yet, or a free port that someone else took first.
+// passes tells whether the output names a reason that goes away: a killed postmaster that nobody has
+// reaped yet (endOrphan has seen that it does not live), its backends that have not noticed yet, or a
+// free port that someone else took first.
 func (s *Server) passes() bool {
 	out := s.output.String()
-	return strings.Contains(out, "pre-existing shared memory block") ||
+	return strings.Contains(out, `lock file "postmaster.pid" already exists`) ||
+		strings.Contains(out, "pre-existing shared memory block") ||
 		s.opts.TCP && s.opts.Port == 0 && strings.Contains(out, "Address already in use")
 }
 

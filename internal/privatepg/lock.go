@@ -15,6 +15,7 @@ import (
 
 // lockFolder takes the folder's lock, which the kernel frees when this process ends, however it ends.
 func lockFolder(path string) (*os.File, error) {
+	//nolint:gosec // the folder that the caller chose
 	lock, err := os.OpenFile(filepath.Join(path, lockFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
@@ -25,8 +26,9 @@ func lockFolder(path string) (*os.File, error) {
 			return nil, fmt.Errorf("lock %s: %w", lock.Name(), err)
 		}
 		launcher, _ := os.ReadFile(lock.Name())
+		postmaster := postmasterPID(filepath.Join(path, dataFolder))
 		return nil, fmt.Errorf("%w: %s, by process %s (its postgres is process %d): stop that first",
-			ErrInUse, path, strings.TrimSpace(string(launcher)), postmasterPID(filepath.Join(path, dataFolder)))
+			ErrInUse, path, strings.TrimSpace(string(launcher)), postmaster)
 	}
 	if err := writePID(lock); err != nil {
 		return nil, errors.Join(err, lock.Close())
@@ -44,7 +46,7 @@ func writePID(lock *os.File) error {
 
 // postmasterPID reads the process id from postmaster.pid, which a crash leaves behind; 0 without one.
 func postmasterPID(data string) int {
-	text, err := os.ReadFile(filepath.Join(data, "postmaster.pid"))
+	text, err := os.ReadFile(filepath.Join(data, "postmaster.pid")) //nolint:gosec // in our own folder
 	if err != nil {
 		return 0
 	}
