@@ -20,9 +20,13 @@ func New(tb testing.TB) *pgxpool.Pool {
 // DB returns a database with the newest schema.
 func DB(tb testing.TB) *Database {
 	tb.Helper()
+	return NewWith(tb, schema())
+}
+
+func schema() Template {
 	hash := migrations.Hash()
 	if len(hash) > hashMaxBytes {
 		hash = hash[:hashMaxBytes]
 	}
-	return NewWith(tb, Template{Name: "schema_" + hash, Migrate: migrations.Up})
+	return Template{Name: "schema_" + hash, Migrate: migrations.Up}
 }

@@ -97,19 +97,24 @@ func openPool(tb testing.TB, url string) *pgxpool.Pool {
 		tb.Fatalf("pgtest: pool: %v", err)
 	}
 	cleanup(tb, "close pool: a connection was not released", func(ctx context.Context) error {
-		closed := make(chan struct{})
-		go func() {
-			defer close(closed)
-			pool.Close()
-		}()
-		select {
-		case <-closed:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+		return closePool(ctx, pool)
 	})
 	return pool
+}
+
+// closePool leaves a goroutine behind that waits for the missing connection: its test has failed.
+func closePool(ctx context.Context, pool *pgxpool.Pool) error {
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		pool.Close()
+	}()
+	select {
+	case <-closed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func cleanup(tb testing.TB, what string, do func(context.Context) error) {

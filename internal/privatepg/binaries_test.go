@@ -48,7 +48,8 @@ func TestBinariesAreFoundInOrderOfIntent(t *testing.T) {
 
 func TestTheVersionThatFitsIsChosen(t *testing.T) {
 	t.Parallel()
-	old, mid, latest := fakeBinaries(t, "14.9", ""), fakeBinaries(t, "16.1", ""), fakeBinaries(t, "18beta1", "")
+	old, mid := fakeBinaries(t, "14.9", ""), fakeBinaries(t, "16.1", "")
+	latest := fakeBinaries(t, "18beta1", "")
 	o := Options{Env: environment(map[string]string{"PATH": old + ":" + latest + ":" + mid})}
 	for major, want := range map[int]string{0: latest, 16: mid, 18: latest} {
 		b, err := chooseBinaries(t.Context(), o, nil, major)

@@ -15,7 +15,7 @@ import (
 func TestAFolderHasOneServer(t *testing.T) {
 	t.Parallel()
 	o := Options{Dir: keptDir(t), Volatile: true}
-	first := start(t, o)
+	first := startServer(t, o)
 	for _, fresh := range []bool{false, true} {
 		o.Fresh = fresh
 		_, err := Start(t.Context(), o)
@@ -30,22 +30,22 @@ func TestAFolderHasOneServer(t *testing.T) {
 func TestAKeptFolderKeepsItsData(t *testing.T) {
 	t.Parallel()
 	o := Options{Dir: keptDir(t), Volatile: true}
-	s := start(t, o)
+	s := startServer(t, o)
 	ask(t, s.URL("postgres"), "CREATE TABLE kept AS SELECT 'here' AS what")
 	require.NoError(t, s.Stop())
-	require.Equal(t, "here", ask(t, start(t, o).URL("postgres"), "SELECT what FROM kept"))
+	require.Equal(t, "here", ask(t, startServer(t, o).URL("postgres"), "SELECT what FROM kept"))
 }
 
 func TestAKilledServerKeepsWhatItCommitted(t *testing.T) {
 	t.Parallel()
 	o := Options{Dir: keptDir(t), Volatile: true}
-	s := start(t, o)
+	s := startServer(t, o)
 	ask(t, s.URL("postgres"), "CREATE TABLE kept AS SELECT 'here' AS what")
 	require.NoError(t, syscall.Kill(s.PID(), syscall.SIGKILL))
 	<-s.Done()
 	require.NoError(t, s.Stop())
 	require.True(t, exists(s.folder.data(), "postmaster.pid"), "the crash left its traces")
-	require.Equal(t, "here", ask(t, start(t, o).URL("postgres"), "SELECT what FROM kept"))
+	require.Equal(t, "here", ask(t, startServer(t, o).URL("postgres"), "SELECT what FROM kept"))
 }
 
 func TestAKilledLauncherTakesItsServerAlong(t *testing.T) {
@@ -56,7 +56,7 @@ func TestAKilledLauncherTakesItsServerAlong(t *testing.T) {
 	require.NoError(t, h.cmd.Process.Kill())
 	require.Error(t, end())
 	// The next start waits for the dying server or, where the kernel has no such signal, ends it.
-	s := start(t, Options{Dir: dir, Volatile: true})
+	s := startServer(t, Options{Dir: dir, Volatile: true})
 	require.True(t, gone(h.pid)())
 	require.Equal(t, "here", ask(t, s.URL("postgres"), "SELECT what FROM kept"))
 }
@@ -69,14 +69,14 @@ func TestEverythingKilledAtOnceRecovers(t *testing.T) {
 	require.NoError(t, syscall.Kill(h.pid, syscall.SIGKILL))
 	require.NoError(t, h.cmd.Process.Kill())
 	require.Error(t, end())
-	s := start(t, Options{Dir: dir, Volatile: true})
+	s := startServer(t, Options{Dir: dir, Volatile: true})
 	require.Equal(t, "here", ask(t, s.URL("postgres"), "SELECT what FROM kept"))
 }
 
 func TestAnOrphanIsEndedAndItsFolderTakenOver(t *testing.T) {
 	t.Parallel()
 	o := Options{Dir: keptDir(t), Volatile: true}
-	orphan := start(t, o)
+	orphan := startServer(t, o)
 	ask(t, orphan.URL("postgres"), "CREATE TABLE kept AS SELECT 'here' AS what")
 	require.NoError(t, orphan.folder.lock.Close()) // what the kernel does when a launcher is killed
 	s, err := Start(t.Context(), o)
@@ -90,7 +90,7 @@ func TestAnOrphanIsEndedAndItsFolderTakenOver(t *testing.T) {
 func TestAServerStartedByOtherMeansIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	o := Options{Dir: keptDir(t), Volatile: true}
-	s := start(t, o)
+	s := startServer(t, o)
 	require.NoError(t, s.Stop())
 	args := []string{"-D", s.folder.data(), "-k", s.folder.socket, "-c", "listen_addresses="}
 	cmd := command(t.Context(), s.folder, s.bin, "postgres", args)
@@ -108,11 +108,11 @@ func TestAServerStartedByOtherMeansIsLeftAlone(t *testing.T) {
 func TestFreshThrowsTheOldDataAway(t *testing.T) {
 	t.Parallel()
 	o := Options{Dir: keptDir(t), Volatile: true}
-	s := start(t, o)
+	s := startServer(t, o)
 	ask(t, s.URL("postgres"), "CREATE TABLE kept AS SELECT 'here' AS what")
 	require.NoError(t, s.Stop())
 	o.Fresh = true
-	s = start(t, o)
+	s = startServer(t, o)
 	require.Equal(t, "0", ask(t, s.URL("postgres"),
 		"SELECT count(*)::text FROM pg_tables WHERE tablename = 'kept'"))
 	require.False(t, exists(s.Dir(), halfDoneFolder))
@@ -149,7 +149,7 @@ func TestAHalfDoneInitdbIsRedone(t *testing.T) {
 	cancel()
 	require.ErrorIs(t, <-failed, context.Canceled)
 	require.False(t, exists(o.Dir, dataFolder))
-	s := start(t, o)
+	s := startServer(t, o)
 	require.Equal(t, "1", ask(t, s.URL("postgres"), "SELECT '1'"))
 	require.False(t, exists(o.Dir, halfDoneFolder))
 }
@@ -168,7 +168,7 @@ func TestDataOfAnotherMajorVersionIsNamed(t *testing.T) {
 	require.NoError(t, os.Remove(filepath.Join(dir, "data/PG_VERSION")))
 	_, err = Start(t.Context(), Options{Dir: dir, Volatile: true})
 	require.ErrorContains(t, err, "damaged")
-	start(t, Options{Dir: dir, Volatile: true, Fresh: true})
+	startServer(t, Options{Dir: dir, Volatile: true, Fresh: true})
 }
 
 func TestLitterOfKilledLaunchersIsSwept(t *testing.T) {

@@ -104,7 +104,7 @@ func keptDir(t *testing.T) string {
 	return filepath.Join(openDir(t), "pg")
 }
 
-func start(t *testing.T, o Options) *Server {
+func startServer(t *testing.T, o Options) *Server {
 	t.Helper()
 	s, err := Start(t.Context(), o)
 	require.NoError(t, err)

@@ -15,7 +15,7 @@ import (
 
 func TestAServerIsDurableUnlessAskedOtherwise(t *testing.T) {
 	t.Parallel()
-	s := start(t, Options{Params: map[string]string{"shared_buffers": "64MB"}})
+	s := startServer(t, Options{Params: map[string]string{"shared_buffers": "64MB"}})
 	for name, want := range map[string]string{
 		"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on", "jit": "off",
 		"wal_compression": "pglz", "autovacuum_naptime": "10s", "listen_addresses": "",
@@ -30,14 +30,14 @@ func TestAServerIsDurableUnlessAskedOtherwise(t *testing.T) {
 
 func TestAVolatileServerKeepsCommitsThroughItsOwnCrash(t *testing.T) {
 	t.Parallel()
-	s := start(t, Options{Volatile: true})
+	s := startServer(t, Options{Volatile: true})
 	require.Equal(t, "off", ask(t, s.URL("postgres"), "SHOW fsync"))
 	require.Equal(t, "on", ask(t, s.URL("postgres"), "SHOW synchronous_commit"))
 }
 
 func TestOnlyTheOwnerEntersTheFolder(t *testing.T) {
 	t.Parallel()
-	s := start(t, Options{Volatile: true})
+	s := startServer(t, Options{Volatile: true})
 	for _, dir := range []string{s.Dir(), s.folder.socket, s.folder.data()} {
 		fi, err := os.Stat(dir)
 		require.NoError(t, err)
@@ -59,7 +59,7 @@ func TestStopRemovesATemporaryFolderAndMayBeRepeated(t *testing.T) {
 
 func TestTCPListensOnAFreePortOfThisMachine(t *testing.T) {
 	t.Parallel()
-	s := start(t, Options{Volatile: true, TCP: true})
+	s := startServer(t, Options{Volatile: true, TCP: true})
 	require.Equal(t, "127.0.0.1", ask(t, s.TCPURL("postgres"), "SHOW listen_addresses"))
 	require.Equal(t, "1", ask(t, s.URL("postgres"), "SELECT '1'"))
 }
@@ -76,13 +76,13 @@ func TestATakenPortIsNamed(t *testing.T) {
 	dir := keptDir(t)
 	_, err = Start(t.Context(), Options{Dir: dir, Volatile: true, TCP: true, Port: number})
 	require.ErrorContains(t, err, "Address already in use")
-	start(t, Options{Dir: dir, Volatile: true}) // and the folder was given back
+	startServer(t, Options{Dir: dir, Volatile: true}) // and the folder was given back
 }
 
 func TestALongFolderPathHasItsSocketElsewhere(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(keptDir(t), strings.Repeat("long", 30))
-	s := start(t, Options{Dir: dir, Volatile: true})
+	s := startServer(t, Options{Dir: dir, Volatile: true})
 	require.LessOrEqual(t, len(filepath.Join(s.folder.socket, ".s.PGSQL.65535")), socketMaxBytes)
 	require.Equal(t, "1", ask(t, s.URL("postgres"), "SELECT '1'"))
 	require.NoError(t, s.Stop())
@@ -93,7 +93,7 @@ func TestALongFolderPathHasItsSocketElsewhere(t *testing.T) {
 func TestTheCallersEnvironmentDoesNotReachTheServer(t *testing.T) {
 	t.Setenv("PGDATA", "/nonexistent")
 	t.Setenv("PGPORT", "1")
-	s := start(t, Options{Volatile: true, Environ: []string{"PGTZ=Asia/Tokyo"}})
+	s := startServer(t, Options{Volatile: true, Environ: []string{"PGTZ=Asia/Tokyo"}})
 	require.Equal(t, strconv.Itoa(socketPort), ask(t, s.URL("postgres"), "SHOW port"))
 }
 
