@@ -15,8 +15,7 @@ package pgtest
 import (
 	"context"
 	"fmt"
-	"os"
-	"sync/atomic"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -130,12 +129,9 @@ func cleanup(tb testing.TB, what string, do func(context.Context) error) {
 	})
 }
 
-// lastName numbers the databases of this process.
-var lastName atomic.Int64 //nolint:gochecknoglobals // names must differ among all tests of the process
-
-// nextName differs among processes too: packages share a server.
+// nextName is random: packages share a server, and a killed run leaves names of its own there.
 func nextName() string {
-	return fmt.Sprintf("%s%d_%d", testPrefix, os.Getpid(), lastName.Add(1))
+	return fmt.Sprintf("%s%016x", testPrefix, rand.Uint64())
 }
 
 func quote(name string) string { return pgx.Identifier{name}.Sanitize() }
