@@ -70,7 +70,8 @@ INSERT INTO transfer_transitions (from_state, event, to_state) VALUES
     ('approved',  'fail',    'failed');
 
 -- The second lock on legal moves, once per statement. Adjacent moves that commit together (approve
--- and settle) raise the version by two, so the trigger accepts a legal step or two legal steps.
+-- and settle) raise the version by two, so the trigger accepts a legal step or two legal steps. A row
+-- whose key changed has no partner in the join and is refused too.
 -- +goose StatementBegin
 CREATE FUNCTION refuse_illegal_transfer_move() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
@@ -79,7 +80,7 @@ BEGIN
     SELECT o.id, o.state AS was, n.state AS wanted, o.version AS old_version, n.version AS new_version
       INTO bad
       FROM moved_from o
-      JOIN moved_to n ON n.tenant_id = o.tenant_id AND n.id = o.id
+      LEFT JOIN moved_to n ON n.tenant_id = o.tenant_id AND n.id = o.id
      WHERE (o.state, o.version) IS DISTINCT FROM (n.state, n.version)
        AND NOT (n.version = o.version + 1 AND EXISTS (
                 SELECT FROM transfer_transitions t

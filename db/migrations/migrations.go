@@ -30,6 +30,13 @@ var files embed.FS
 // lockID is the advisory lock of all migrators; the number has no meaning of its own.
 const lockID = 7_146_020_001
 
+// connsMax is enough for the session that holds the lock and for those that work meanwhile. A smaller
+// limit in the URL would let the lock's holder wait for itself.
+const connsMax = 4
+
+// hashBytes of the schema's hash tell schemas apart and leave room in a database name.
+const hashBytes = 8
+
 // Up brings the database at url to the newest schema. It is safe to call from many processes.
 func Up(ctx context.Context, url string) error {
 	return locked(ctx, url, func(db *pgxpool.Pool) error {
@@ -56,24 +63,40 @@ func Down(ctx context.Context, url string) error {
 	})
 }
 
-// Hash names the schema: it changes when a migration file does.
+// Hash names the schema: it changes when a migration file or River's schema does.
 func Hash() string {
 	sum := sha256.New()
+	for _, m := range riverMigrations() {
+		_, _ = fmt.Fprintf(sum, "river %d %d:%s", m.Version, len(m.SQLUp), m.SQLUp)
+	}
 	_ = fs.WalkDir(files, ".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
 		body, err := files.ReadFile(path)
-		sum.Write([]byte(path))
-		sum.Write(body)
+		_, _ = fmt.Fprintf(sum, "%s %d:%s", path, len(body), body)
 		return err
 	})
-	return hex.EncodeToString(sum.Sum(nil))[:16]
+	return hex.EncodeToString(sum.Sum(nil)[:hashBytes])
+}
+
+// riverMigrations lists the steps of River's schema that this program was built with.
+func riverMigrations() []rivermigrate.Migration {
+	migrator, err := rivermigrate.New(riverpgxv5.New(nil), quiet())
+	if err != nil {
+		return nil // the same call fails in Up, which can say so
+	}
+	return migrator.AllVersions()
 }
 
 // locked runs fn while one session of its own holds the migration lock.
 func locked(ctx context.Context, url string, fn func(*pgxpool.Pool) error) error {
-	db, err := pgxpool.New(ctx, url)
+	cfg, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return wrap("read database URL", err)
+	}
+	cfg.MaxConns = connsMax
+	db, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return wrap("open database", err)
 	}
@@ -103,8 +126,7 @@ func ours(db *pgxpool.Pool, fn func(*goose.Provider) error) error {
 }
 
 func riverTo(ctx context.Context, db *pgxpool.Pool, direction rivermigrate.Direction) error {
-	migrator, err := rivermigrate.New(riverpgxv5.New(db),
-		&rivermigrate.Config{Logger: slog.New(slog.DiscardHandler)})
+	migrator, err := rivermigrate.New(riverpgxv5.New(db), quiet())
 	if err != nil {
 		return wrap("prepare River's schema", err)
 	}
@@ -114,6 +136,10 @@ func riverTo(ctx context.Context, db *pgxpool.Pool, direction rivermigrate.Direc
 	}
 	_, err = migrator.Migrate(ctx, direction, opts)
 	return wrap("migrate River's schema "+string(direction), err)
+}
+
+func quiet() *rivermigrate.Config {
+	return &rivermigrate.Config{Logger: slog.New(slog.DiscardHandler)}
 }
 
 func wrap(what string, err error) error {
