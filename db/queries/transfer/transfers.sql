@@ -20,13 +20,14 @@ SELECT t.*
   JOIN transfers t ON t.tenant_id = u.tenant_id AND t.id = u.id;
 
 -- MoveTransfers writes what was decided, if the row still is what the decision saw. A row that is not
--- stops the whole transaction: the batch is decided again on what is there then.
+-- stops the whole transaction: the batch is decided again on what is there then. Arrays
+-- come without NULL: an empty text, a nil uuid and Go's zero time stand for it.
 -- name: MoveTransfers :exec
 WITH moved AS (
     UPDATE transfers t
        SET state = u.to_state, version = u.to_version, reason = nullif(u.reason, ''),
            risk_reference = coalesce(nullif(u.risk_reference, ''), t.risk_reference), attempts = u.to_attempts,
-           notification = u.notification, wake_at = nullif(u.wake_at, @never::timestamptz), promise_at = u.promise_at,
+           notification = u.notification, wake_at = nullif(u.wake_at, '0001-01-01 00:00:00+00'), promise_at = u.promise_at,
            updated_at = @now::timestamptz
       FROM (SELECT unnest(@tenants::uuid[]) AS tenant_id, unnest(@ids::uuid[]) AS id,
                    unnest(@from_states::text[]) AS from_state,
@@ -57,19 +58,18 @@ WITH moved AS (
 )
 SELECT assert_rows(count(*), cardinality(@ids::uuid[]), 'originals') AS reached FROM moved;
 
--- MarkNotified ends or postpones pending notifications. A row that another worker already marked is
--- not in the result; that is no error, since it says the same.
--- name: MarkNotified :many
+-- MarkNotified ends or postpones pending notifications. A row that another worker already marked stays
+-- as it is; that is no error, since it says the same.
+-- name: MarkNotified :exec
 UPDATE transfers t
-   SET notification = u.notification, attempts = u.to_attempts, wake_at = nullif(u.wake_at, @never::timestamptz)
+   SET notification = u.notification, attempts = u.to_attempts, wake_at = nullif(u.wake_at, '0001-01-01 00:00:00+00')
   FROM (SELECT unnest(@tenants::uuid[]) AS tenant_id, unnest(@ids::uuid[]) AS id,
                unnest(@from_attempts::integer[]) AS from_attempts,
                unnest(@notifications::text[]) AS notification,
                unnest(@to_attempts::integer[]) AS to_attempts,
                unnest(@wakes_at::timestamptz[]) AS wake_at) AS u
  WHERE t.tenant_id = u.tenant_id AND t.id = u.id
-   AND t.notification = 'pending' AND t.attempts = u.from_attempts
-RETURNING t.tenant_id, t.id;
+   AND t.notification = 'pending' AND t.attempts = u.from_attempts;
 
 -- FindReferences says which client references are taken.
 -- name: FindReferences :many
@@ -90,33 +90,33 @@ SELECT t.*
   FROM transfers t
  WHERE t.tenant_id = @tenant_id AND t.client_reference = @client_reference;
 
--- ListTransfers pages back through a tenant's transfers by id, newest first. It looks at scan_size rows
--- and returns those that match, so a page may be short, or empty, and still have a next one: a filter
--- that matches nothing costs no more than one that matches all.
+-- ListTransfers pages back through a tenant's transfers by id, newest first, down to the id at which the
+-- page stops looking (see LastLookedAt). So a page may be short, or empty, and still have a next one: a
+-- filter that matches nothing costs no more than one that matches all.
 -- name: ListTransfers :many
-WITH looked_at AS (
-    SELECT * FROM transfers p
-     WHERE p.tenant_id = @tenant_id AND p.id < @before
-     ORDER BY p.id DESC
-     LIMIT @scan_size
-)
-SELECT t.*
-  FROM looked_at t
- WHERE (sqlc.narg('state')::text IS NULL OR t.state = sqlc.narg('state'))
+SELECT t.* FROM transfers t
+ WHERE t.tenant_id = @tenant_id AND t.id < @before AND t.id >= @last_looked_at
+   AND (sqlc.narg('state')::text IS NULL OR t.state = sqlc.narg('state'))
    AND (sqlc.narg('account')::uuid IS NULL OR sqlc.narg('account') IN (t.from_account, t.to_account))
    AND (sqlc.narg('created_from')::timestamptz IS NULL OR t.created_at >= sqlc.narg('created_from'))
    AND (sqlc.narg('created_to')::timestamptz IS NULL OR t.created_at < sqlc.narg('created_to'))
  ORDER BY t.id DESC
  LIMIT @page_size;
 
--- LastLookedAt is the id at which a page of ListTransfers stopped looking.
+-- LastLookedAt is the id of the last row that a page of ListTransfers looked at; no row if the page
+-- looked at all there are.
 -- name: LastLookedAt :one
-SELECT p.id FROM (
-    SELECT t.id FROM transfers t
-     WHERE t.tenant_id = @tenant_id AND t.id < @before
-     ORDER BY t.id DESC
-     LIMIT @scan_size
-) p ORDER BY p.id LIMIT 1;
+SELECT t.id FROM transfers t
+ WHERE t.tenant_id = @tenant_id AND t.id < @before
+ ORDER BY t.id DESC
+OFFSET @last_offset LIMIT 1;
+
+-- SystemReviews reads what waits for an operator. The index on wake_at bounds it to open rows.
+-- name: SystemReviews :many
+SELECT t.* FROM transfers t
+ WHERE t.wake_at IS NOT NULL AND t.state = 'in_review'
+ ORDER BY t.wake_at
+ LIMIT @page_size;
 
 -- SystemWakeForgotten claims rows of one queue that were due before the horizon and have no live job,
 -- and moves their wake-up to now; the same transaction enqueues it. The rows of a queue are told by
@@ -131,7 +131,7 @@ UPDATE transfers t
          LIMIT @batch_size
            FOR NO KEY UPDATE SKIP LOCKED) lost
  WHERE t.tenant_id = lost.tenant_id AND t.id = lost.id
-RETURNING t.tenant_id, t.id, t.wake_at;
+RETURNING t.*;
 
 -- name: SystemTransitions :many
 SELECT from_state, event, to_state FROM transfer_transitions ORDER BY from_state, event;

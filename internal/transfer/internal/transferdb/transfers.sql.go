@@ -202,100 +202,70 @@ func (q *Queries) InsertTransfers(ctx context.Context, db DBTX, arg InsertTransf
 }
 
 const LastLookedAt = `-- name: LastLookedAt :one
-SELECT p.id FROM (
-    SELECT t.id FROM transfers t
-     WHERE t.tenant_id = $1 AND t.id < $2
-     ORDER BY t.id DESC
-     LIMIT $3
-) p ORDER BY p.id LIMIT 1
+SELECT t.id FROM transfers t
+ WHERE t.tenant_id = $1 AND t.id < $2
+ ORDER BY t.id DESC
+OFFSET $3 LIMIT 1
 `
 
 type LastLookedAtParams struct {
-	TenantID uuid.UUID
-	Before   uuid.UUID
-	ScanSize int32
+	TenantID   uuid.UUID
+	Before     uuid.UUID
+	LastOffset int32
 }
 
-// LastLookedAt is the id at which a page of ListTransfers stopped looking.
+// LastLookedAt is the id of the last row that a page of ListTransfers looked at; no row if the page
+// looked at all there are.
 func (q *Queries) LastLookedAt(ctx context.Context, db DBTX, arg LastLookedAtParams) (uuid.UUID, error) {
-	row := db.QueryRow(ctx, LastLookedAt, arg.TenantID, arg.Before, arg.ScanSize)
+	row := db.QueryRow(ctx, LastLookedAt, arg.TenantID, arg.Before, arg.LastOffset)
 	var id uuid.UUID
 	err := row.Scan(&id)
 	return id, err
 }
 
 const ListTransfers = `-- name: ListTransfers :many
-WITH looked_at AS (
-    SELECT tenant_id, id, from_account, to_account, amount, currency, state, version, reason, client_reference, metadata, reverses, reversed, risk_reference, attempts, notification, wake_at, promise_at, created_at, updated_at FROM transfers p
-     WHERE p.tenant_id = $6 AND p.id < $7
-     ORDER BY p.id DESC
-     LIMIT $8
-)
-SELECT t.tenant_id, t.id, t.from_account, t.to_account, t.amount, t.currency, t.state, t.version, t.reason, t.client_reference, t.metadata, t.reverses, t.reversed, t.risk_reference, t.attempts, t.notification, t.wake_at, t.promise_at, t.created_at, t.updated_at
-  FROM looked_at t
- WHERE ($1::text IS NULL OR t.state = $1)
-   AND ($2::uuid IS NULL OR $2 IN (t.from_account, t.to_account))
-   AND ($3::timestamptz IS NULL OR t.created_at >= $3)
-   AND ($4::timestamptz IS NULL OR t.created_at < $4)
+SELECT t.tenant_id, t.id, t.from_account, t.to_account, t.amount, t.currency, t.state, t.version, t.reason, t.client_reference, t.metadata, t.reverses, t.reversed, t.risk_reference, t.attempts, t.notification, t.wake_at, t.promise_at, t.created_at, t.updated_at FROM transfers t
+ WHERE t.tenant_id = $1 AND t.id < $2 AND t.id >= $3
+   AND ($4::text IS NULL OR t.state = $4)
+   AND ($5::uuid IS NULL OR $5 IN (t.from_account, t.to_account))
+   AND ($6::timestamptz IS NULL OR t.created_at >= $6)
+   AND ($7::timestamptz IS NULL OR t.created_at < $7)
  ORDER BY t.id DESC
- LIMIT $5
+ LIMIT $8
 `
 
 type ListTransfersParams struct {
-	State       *string
-	Account     *uuid.UUID
-	CreatedFrom *time.Time
-	CreatedTo   *time.Time
-	PageSize    int32
-	TenantID    uuid.UUID
-	Before      uuid.UUID
-	ScanSize    int32
+	TenantID     uuid.UUID
+	Before       uuid.UUID
+	LastLookedAt uuid.UUID
+	State        *string
+	Account      *uuid.UUID
+	CreatedFrom  *time.Time
+	CreatedTo    *time.Time
+	PageSize     int32
 }
 
-type ListTransfersRow struct {
-	TenantID        uuid.UUID
-	ID              uuid.UUID
-	FromAccount     uuid.UUID
-	ToAccount       uuid.UUID
-	Amount          int64
-	Currency        string
-	State           string
-	Version         int32
-	Reason          *string
-	ClientReference *string
-	Metadata        []byte
-	Reverses        *uuid.UUID
-	Reversed        int64
-	RiskReference   *string
-	Attempts        int32
-	Notification    string
-	WakeAt          *time.Time
-	PromiseAt       time.Time
-	CreatedAt       time.Time
-	UpdatedAt       time.Time
-}
-
-// ListTransfers pages back through a tenant's transfers by id, newest first. It looks at scan_size rows
-// and returns those that match, so a page may be short, or empty, and still have a next one: a filter
-// that matches nothing costs no more than one that matches all.
-func (q *Queries) ListTransfers(ctx context.Context, db DBTX, arg ListTransfersParams) ([]ListTransfersRow, error) {
+// ListTransfers pages back through a tenant's transfers by id, newest first, down to the id at which the
+// page stops looking (see LastLookedAt). So a page may be short, or empty, and still have a next one: a
+// filter that matches nothing costs no more than one that matches all.
+func (q *Queries) ListTransfers(ctx context.Context, db DBTX, arg ListTransfersParams) ([]Transfers, error) {
 	rows, err := db.Query(ctx, ListTransfers,
+		arg.TenantID,
+		arg.Before,
+		arg.LastLookedAt,
 		arg.State,
 		arg.Account,
 		arg.CreatedFrom,
 		arg.CreatedTo,
 		arg.PageSize,
-		arg.TenantID,
-		arg.Before,
-		arg.ScanSize,
 	)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []ListTransfersRow
+	var items []Transfers
 	for rows.Next() {
-		var i ListTransfersRow
+		var i Transfers
 		if err := rows.Scan(
 			&i.TenantID,
 			&i.ID,
@@ -328,21 +298,19 @@ func (q *Queries) ListTransfers(ctx context.Context, db DBTX, arg ListTransfersP
 	return items, nil
 }
 
-const MarkNotified = `-- name: MarkNotified :many
+const MarkNotified = `-- name: MarkNotified :exec
 UPDATE transfers t
-   SET notification = u.notification, attempts = u.to_attempts, wake_at = nullif(u.wake_at, $1::timestamptz)
-  FROM (SELECT unnest($2::uuid[]) AS tenant_id, unnest($3::uuid[]) AS id,
-               unnest($4::integer[]) AS from_attempts,
-               unnest($5::text[]) AS notification,
-               unnest($6::integer[]) AS to_attempts,
-               unnest($7::timestamptz[]) AS wake_at) AS u
+   SET notification = u.notification, attempts = u.to_attempts, wake_at = nullif(u.wake_at, '0001-01-01 00:00:00+00')
+  FROM (SELECT unnest($1::uuid[]) AS tenant_id, unnest($2::uuid[]) AS id,
+               unnest($3::integer[]) AS from_attempts,
+               unnest($4::text[]) AS notification,
+               unnest($5::integer[]) AS to_attempts,
+               unnest($6::timestamptz[]) AS wake_at) AS u
  WHERE t.tenant_id = u.tenant_id AND t.id = u.id
    AND t.notification = 'pending' AND t.attempts = u.from_attempts
-RETURNING t.tenant_id, t.id
 `
 
 type MarkNotifiedParams struct {
-	Never         time.Time
 	Tenants       []uuid.UUID
 	Ids           []uuid.UUID
 	FromAttempts  []int32
@@ -351,16 +319,10 @@ type MarkNotifiedParams struct {
 	WakesAt       []time.Time
 }
 
-type MarkNotifiedRow struct {
-	TenantID uuid.UUID
-	ID       uuid.UUID
-}
-
-// MarkNotified ends or postpones pending notifications. A row that another worker already marked is
-// not in the result; that is no error, since it says the same.
-func (q *Queries) MarkNotified(ctx context.Context, db DBTX, arg MarkNotifiedParams) ([]MarkNotifiedRow, error) {
-	rows, err := db.Query(ctx, MarkNotified,
-		arg.Never,
+// MarkNotified ends or postpones pending notifications. A row that another worker already marked stays
+// as it is; that is no error, since it says the same.
+func (q *Queries) MarkNotified(ctx context.Context, db DBTX, arg MarkNotifiedParams) error {
+	_, err := db.Exec(ctx, MarkNotified,
 		arg.Tenants,
 		arg.Ids,
 		arg.FromAttempts,
@@ -368,22 +330,7 @@ func (q *Queries) MarkNotified(ctx context.Context, db DBTX, arg MarkNotifiedPar
 		arg.ToAttempts,
 		arg.WakesAt,
 	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []MarkNotifiedRow
-	for rows.Next() {
-		var i MarkNotifiedRow
-		if err := rows.Scan(&i.TenantID, &i.ID); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
+	return err
 }
 
 const MoveTransfers = `-- name: MoveTransfers :exec
@@ -391,19 +338,19 @@ WITH moved AS (
     UPDATE transfers t
        SET state = u.to_state, version = u.to_version, reason = nullif(u.reason, ''),
            risk_reference = coalesce(nullif(u.risk_reference, ''), t.risk_reference), attempts = u.to_attempts,
-           notification = u.notification, wake_at = nullif(u.wake_at, $2::timestamptz), promise_at = u.promise_at,
-           updated_at = $3::timestamptz
-      FROM (SELECT unnest($4::uuid[]) AS tenant_id, unnest($1::uuid[]) AS id,
-                   unnest($5::text[]) AS from_state,
-                   unnest($6::integer[]) AS from_version,
-                   unnest($7::integer[]) AS from_attempts,
-                   unnest($8::text[]) AS to_state, unnest($9::integer[]) AS to_version,
-                   unnest($10::text[]) AS reason,
-                   unnest($11::text[]) AS risk_reference,
-                   unnest($12::integer[]) AS to_attempts,
-                   unnest($13::text[]) AS notification,
-                   unnest($14::timestamptz[]) AS wake_at,
-                   unnest($15::timestamptz[]) AS promise_at) AS u
+           notification = u.notification, wake_at = nullif(u.wake_at, '0001-01-01 00:00:00+00'), promise_at = u.promise_at,
+           updated_at = $2::timestamptz
+      FROM (SELECT unnest($3::uuid[]) AS tenant_id, unnest($1::uuid[]) AS id,
+                   unnest($4::text[]) AS from_state,
+                   unnest($5::integer[]) AS from_version,
+                   unnest($6::integer[]) AS from_attempts,
+                   unnest($7::text[]) AS to_state, unnest($8::integer[]) AS to_version,
+                   unnest($9::text[]) AS reason,
+                   unnest($10::text[]) AS risk_reference,
+                   unnest($11::integer[]) AS to_attempts,
+                   unnest($12::text[]) AS notification,
+                   unnest($13::timestamptz[]) AS wake_at,
+                   unnest($14::timestamptz[]) AS promise_at) AS u
      WHERE t.tenant_id = u.tenant_id AND t.id = u.id
        AND t.state = u.from_state AND t.version = u.from_version AND t.attempts = u.from_attempts
     RETURNING 1
@@ -413,7 +360,6 @@ SELECT assert_rows(count(*), cardinality($1::uuid[]), 'transfers') AS reached FR
 
 type MoveTransfersParams struct {
 	Ids            []uuid.UUID
-	Never          time.Time
 	Now            time.Time
 	Tenants        []uuid.UUID
 	FromStates     []string
@@ -430,11 +376,11 @@ type MoveTransfersParams struct {
 }
 
 // MoveTransfers writes what was decided, if the row still is what the decision saw. A row that is not
-// stops the whole transaction: the batch is decided again on what is there then.
+// stops the whole transaction: the batch is decided again on what is there then. Arrays
+// come without NULL: an empty text, a nil uuid and Go's zero time stand for it.
 func (q *Queries) MoveTransfers(ctx context.Context, db DBTX, arg MoveTransfersParams) error {
 	_, err := db.Exec(ctx, MoveTransfers,
 		arg.Ids,
-		arg.Never,
 		arg.Now,
 		arg.Tenants,
 		arg.FromStates,
@@ -466,6 +412,55 @@ type ReadTransfersParams struct {
 // ReadTransfers reads transfers by id. Under the lock of their debit balances nothing can move them.
 func (q *Queries) ReadTransfers(ctx context.Context, db DBTX, arg ReadTransfersParams) ([]Transfers, error) {
 	rows, err := db.Query(ctx, ReadTransfers, arg.Tenants, arg.Ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Transfers
+	for rows.Next() {
+		var i Transfers
+		if err := rows.Scan(
+			&i.TenantID,
+			&i.ID,
+			&i.FromAccount,
+			&i.ToAccount,
+			&i.Amount,
+			&i.Currency,
+			&i.State,
+			&i.Version,
+			&i.Reason,
+			&i.ClientReference,
+			&i.Metadata,
+			&i.Reverses,
+			&i.Reversed,
+			&i.RiskReference,
+			&i.Attempts,
+			&i.Notification,
+			&i.WakeAt,
+			&i.PromiseAt,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const SystemReviews = `-- name: SystemReviews :many
+SELECT t.tenant_id, t.id, t.from_account, t.to_account, t.amount, t.currency, t.state, t.version, t.reason, t.client_reference, t.metadata, t.reverses, t.reversed, t.risk_reference, t.attempts, t.notification, t.wake_at, t.promise_at, t.created_at, t.updated_at FROM transfers t
+ WHERE t.wake_at IS NOT NULL AND t.state = 'in_review'
+ ORDER BY t.wake_at
+ LIMIT $1
+`
+
+// SystemReviews reads what waits for an operator. The index on wake_at bounds it to open rows.
+func (q *Queries) SystemReviews(ctx context.Context, db DBTX, pageSize int32) ([]Transfers, error) {
+	rows, err := db.Query(ctx, SystemReviews, pageSize)
 	if err != nil {
 		return nil, err
 	}
@@ -538,7 +533,7 @@ UPDATE transfers t
          LIMIT $3
            FOR NO KEY UPDATE SKIP LOCKED) lost
  WHERE t.tenant_id = lost.tenant_id AND t.id = lost.id
-RETURNING t.tenant_id, t.id, t.wake_at
+RETURNING t.tenant_id, t.id, t.from_account, t.to_account, t.amount, t.currency, t.state, t.version, t.reason, t.client_reference, t.metadata, t.reverses, t.reversed, t.risk_reference, t.attempts, t.notification, t.wake_at, t.promise_at, t.created_at, t.updated_at
 `
 
 type SystemWakeForgottenParams struct {
@@ -547,26 +542,41 @@ type SystemWakeForgottenParams struct {
 	BatchSize int32
 }
 
-type SystemWakeForgottenRow struct {
-	TenantID uuid.UUID
-	ID       uuid.UUID
-	WakeAt   *time.Time
-}
-
 // SystemWakeForgotten claims rows of one queue that were due before the horizon and have no live job,
 // and moves their wake-up to now; the same transaction enqueues it. The rows of a queue are told by
 // what has to be done next: screen what is accepted, settle or expire what is approved or in review,
 // notify what has ended.
-func (q *Queries) SystemWakeForgotten(ctx context.Context, db DBTX, arg SystemWakeForgottenParams) ([]SystemWakeForgottenRow, error) {
+func (q *Queries) SystemWakeForgotten(ctx context.Context, db DBTX, arg SystemWakeForgottenParams) ([]Transfers, error) {
 	rows, err := db.Query(ctx, SystemWakeForgotten, arg.Horizon, arg.States, arg.BatchSize)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []SystemWakeForgottenRow
+	var items []Transfers
 	for rows.Next() {
-		var i SystemWakeForgottenRow
-		if err := rows.Scan(&i.TenantID, &i.ID, &i.WakeAt); err != nil {
+		var i Transfers
+		if err := rows.Scan(
+			&i.TenantID,
+			&i.ID,
+			&i.FromAccount,
+			&i.ToAccount,
+			&i.Amount,
+			&i.Currency,
+			&i.State,
+			&i.Version,
+			&i.Reason,
+			&i.ClientReference,
+			&i.Metadata,
+			&i.Reverses,
+			&i.Reversed,
+			&i.RiskReference,
+			&i.Attempts,
+			&i.Notification,
+			&i.WakeAt,
+			&i.PromiseAt,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

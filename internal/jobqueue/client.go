@@ -1,0 +1,47 @@
+package jobqueue
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+)
+
+// How River's client works for us.
+const (
+	// fetchCooldown is the least time between two fetches of a queue: River's default of 100 ms would
+	// be the floor of every latency.
+	fetchCooldown = time.Millisecond
+	// fetchPollEvery finds jobs whose notification was lost, and jobs that became due.
+	fetchPollEvery = 25 * time.Millisecond
+	// jobTimeout ends a cohort that hangs; each call in it is bounded much tighter.
+	jobTimeout = 2 * time.Minute
+	// keepFinished is how long finished jobs are kept: they prove nothing, the events do.
+	keepFinished = 10 * time.Minute
+)
+
+// NewClient makes River's client for a worker that has at most maxInHand jobs of each queue. Its id is
+// the instance's id, under which it claims jobs. The pool has to be the client's own, with
+// plan_cache_mode = force_custom_plan: a fetch plan that was made for an empty table reads all of a
+// full one.
+func NewClient(
+	pool *pgxpool.Pool, id string, maxInHand map[string]int, workers *river.Workers, log *slog.Logger,
+) (*river.Client[pgx.Tx], error) {
+	queues := make(map[string]river.QueueConfig, len(maxInHand))
+	for queue, limit := range maxInHand {
+		queues[queue] = river.QueueConfig{MaxWorkers: limit}
+	}
+	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{
+		ID: id, Queues: queues, Workers: workers, Logger: log,
+		FetchCooldown: fetchCooldown, FetchPollInterval: fetchPollEvery, JobTimeout: jobTimeout,
+		CompletedJobRetentionPeriod: keepFinished, CancelledJobRetentionPeriod: keepFinished,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make job client: %w", err)
+	}
+	return client, nil
+}

@@ -1,0 +1,125 @@
+package jobqueue
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"example.com/holdfast/internal/jobqueue/internal/jobqueuedb"
+	"example.com/holdfast/internal/pgtx"
+)
+
+// How a dead worker is found: it beats every beatEvery, and one that was silent for silenceMax has
+// lost its jobs to the others. With the reaper's tick and a fetch this resumes work in under five
+// seconds.
+const (
+	beatEvery  = 500 * time.Millisecond
+	silenceMax = 2500 * time.Millisecond
+	// beatTimeout bounds one heartbeat and one round of the reaper.
+	beatTimeout = 2 * time.Second
+)
+
+// Instance is one worker process: it beats, and it reaps the jobs of those that do not.
+type Instance struct {
+	ID      string
+	Host    string
+	Version string
+	Pool    *pgxpool.Pool
+	Log     *slog.Logger
+	// Reaped is told how many jobs of dead workers were woken again; nil is allowed.
+	Reaped func(jobs int64)
+
+	cancel context.CancelFunc
+	group  sync.WaitGroup
+}
+
+// Start writes the first heartbeat, so that the instance is known before it claims a job, and begins
+// to beat and reap.
+func (i *Instance) Start(ctx context.Context) error {
+	if err := i.beat(ctx); err != nil {
+		return err
+	}
+	ctx, i.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	i.group.Go(func() { i.every(ctx, "beat", i.beat) })
+	i.group.Go(func() { i.every(ctx, "reap", i.reap) })
+	return nil
+}
+
+// Stop ends the heartbeat and takes the instance off the list.
+func (i *Instance) Stop(ctx context.Context) error {
+	i.cancel()
+	i.group.Wait()
+	if err := jobqueuedb.New().SystemLeave(ctx, i.Pool, i.ID); err != nil {
+		return fmt.Errorf("take instance %s off the list: %w", i.ID, err)
+	}
+	return nil
+}
+
+func (i *Instance) every(ctx context.Context, what string, do func(context.Context) error) {
+	tick := time.NewTicker(beatEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := do(ctx); err != nil && ctx.Err() == nil {
+			i.Log.WarnContext(ctx, "instance round failed", slog.String("what", what), slog.Any("error", err))
+		}
+	}
+}
+
+func (i *Instance) beat(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
+	defer cancel()
+	err := jobqueuedb.New().SystemBeat(ctx, i.Pool, jobqueuedb.SystemBeatParams{ID: i.ID, Hostname: i.Host, Version: i.Version})
+	if err != nil {
+		return fmt.Errorf("write heartbeat of %s: %w", i.ID, err)
+	}
+	return nil
+}
+
+// takeOver ends the running jobs whose worker does not beat and inserts them again. A worker that was
+// only asleep completes nothing when it wakes: River completes a job only while it is running, and
+// every effect is guarded by the rows.
+const takeOver = `
+WITH lost AS (
+    UPDATE river_job j
+       SET state = 'cancelled', finalized_at = clock_timestamp()
+     WHERE j.state = 'running'
+       AND NOT EXISTS (SELECT FROM instances i
+                        WHERE i.id = j.attempted_by[cardinality(j.attempted_by)]
+                          AND i.heartbeat_at >= clock_timestamp() - $1::interval)
+    RETURNING j.args, j.kind, j.max_attempts, j.metadata, j.priority, j.queue, j.scheduled_at
+), added AS (
+    INSERT INTO river_job (args, kind, max_attempts, metadata, priority, queue, scheduled_at, state)
+    SELECT args, kind, max_attempts, metadata, priority, queue, scheduled_at, 'available' FROM lost
+    RETURNING queue
+), woken AS (
+    SELECT pg_notify($2, json_build_object('queue', queue)::text) FROM (SELECT DISTINCT queue FROM added) q
+)
+SELECT (SELECT count(*) FROM added), (SELECT count(*) FROM woken)`
+
+func (i *Instance) reap(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
+	defer cancel()
+	var jobs, queues int64
+	if err := i.Pool.QueryRow(ctx, takeOver, pgtx.Interval(silenceMax), notifyChannel).Scan(&jobs, &queues); err != nil {
+		return fmt.Errorf("take over jobs of dead workers: %w", err)
+	}
+	if jobs > 0 {
+		i.Log.WarnContext(ctx, "took over jobs of a dead worker", slog.Int64("jobs", jobs))
+		if i.Reaped != nil {
+			i.Reaped(jobs)
+		}
+	}
+	if _, err := jobqueuedb.New().SystemForgetDead(ctx, i.Pool, pgtx.Interval(10*silenceMax)); err != nil {
+		return fmt.Errorf("forget dead instances: %w", err)
+	}
+	return nil
+}

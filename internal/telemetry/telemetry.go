@@ -1,0 +1,110 @@
+// Package telemetry is the one place where metrics are declared.
+//
+// It refuses identifiers as labels: no transfer, account or key is ever one, so that the number of
+// series is bounded by the program and not by its use.
+package telemetry
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// namespace begins the name of every metric.
+const namespace = "holdfast"
+
+// Metrics counts what the program does. Make one with New; its methods may be called at once from
+// anywhere.
+type Metrics struct {
+	registry   *prometheus.Registry
+	batches    *prometheus.HistogramVec
+	moved      *prometheus.CounterVec
+	completion *prometheus.HistogramVec
+	stale      prometheus.Counter
+	failed     prometheus.Counter
+	swept      prometheus.Counter
+	reaped     prometheus.Counter
+	calls      *prometheus.CounterVec
+	callTime   *prometheus.HistogramVec
+	requests   *prometheus.HistogramVec
+	shed       *prometheus.CounterVec
+}
+
+// New makes metrics with a registry of their own.
+func New() *Metrics {
+	m := &Metrics{registry: prometheus.NewRegistry()}
+	m.batches = histogramVec("group_commit_batch_items", "Items per committed batch, by combiner.",
+		prometheus.ExponentialBuckets(1, 2, 9), "combiner")
+	m.moved = counterVec("transfers_total", "Transfers that were accepted or ended, by state and reason.", "state", "reason")
+	m.completion = histogramVec("transfer_completion_seconds", "Accepted to ended, by Postgres's clock.",
+		prometheus.ExponentialBuckets(0.005, 2, 15), "state")
+	m.stale = counter("stale_moves_total", "Moves that found their transfer already moved by another worker.")
+	m.failed = counter("transfer_steps_failed_total", "Steps that ended in an error or a panic; the sweeper wakes them again.")
+	m.swept = counter("sweeper_woken_total", "Rows without a live job that the sweeper woke; zero in health.")
+	m.reaped = counter("reaper_jobs_total", "Jobs of dead workers that were woken again.")
+	m.calls = counterVec("dependency_calls_total", "Calls to dependencies, by outcome.", "dependency", "operation", "outcome")
+	m.callTime = histogramVec("dependency_call_seconds", "Calls to dependencies, with the wait at the bulkhead.",
+		prometheus.ExponentialBuckets(0.001, 2, 14), "dependency", "operation")
+	m.requests = histogramVec("http_request_seconds", "Requests, by route and status.",
+		prometheus.ExponentialBuckets(0.0005, 2, 15), "route", "status")
+	m.shed = counterVec("requests_shed_total", "Requests that were refused at once, by reason.", "reason")
+	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		m.batches, m.moved, m.completion, m.stale, m.failed, m.swept, m.reaped, m.calls, m.callTime, m.requests, m.shed)
+	return m
+}
+
+func counter(name, help string) prometheus.Counter {
+	return prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help})
+}
+
+func counterVec(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
+}
+
+func histogramVec(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+	return prometheus.NewHistogramVec(
+		prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets}, labels)
+}
+
+// Registry is where the metrics are gathered from.
+func (m *Metrics) Registry() *prometheus.Registry { return m.registry }
+
+// BatchSize counts a committed batch.
+func (m *Metrics) BatchSize(combiner string, size int) {
+	m.batches.WithLabelValues(combiner).Observe(float64(size))
+}
+
+// TransferMoved counts a transfer that was accepted or ended, and how long after its acceptance.
+func (m *Metrics) TransferMoved(state, reason string, after time.Duration) {
+	m.moved.WithLabelValues(state, reason).Inc()
+	if state != "accepted" {
+		m.completion.WithLabelValues(state).Observe(after.Seconds())
+	}
+}
+
+// StaleMove counts a move that came too late.
+func (m *Metrics) StaleMove() { m.stale.Inc() }
+
+// StepFailed counts a step that ended in an error.
+func (m *Metrics) StepFailed() { m.failed.Inc() }
+
+// Swept counts rows that the sweeper woke.
+func (m *Metrics) Swept(rows int) { m.swept.Add(float64(rows)) }
+
+// Reaped counts jobs of dead workers.
+func (m *Metrics) Reaped(jobs int64) { m.reaped.Add(float64(jobs)) }
+
+// Call counts a call to a dependency.
+func (m *Metrics) Call(dependency, operation, outcome string, took time.Duration) {
+	m.calls.WithLabelValues(dependency, operation, outcome).Inc()
+	m.callTime.WithLabelValues(dependency, operation).Observe(took.Seconds())
+}
+
+// Request counts an answered request.
+func (m *Metrics) Request(route, status string, took time.Duration) {
+	m.requests.WithLabelValues(route, status).Observe(took.Seconds())
+}
+
+// Shed counts a request that was refused at once.
+func (m *Metrics) Shed(reason string) { m.shed.WithLabelValues(reason).Inc() }
