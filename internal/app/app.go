@@ -1,0 +1,97 @@
+// Package app wires the processes together; only commands and load tests import it.
+//
+// It refuses business rules: every decision stands in a domain or a mechanism, and app says which
+// pool, which limit and which dependency each of them gets.
+//
+// Invariant: a service that was started is stopped, in the opposite order, within the drain bound.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/lmittmann/tint"
+
+	"example.com/holdfast/internal/config"
+	"example.com/holdfast/internal/telemetry"
+)
+
+// Env is what a process is: who it is, where it logs, what it counts, which clock it waits by.
+type Env struct {
+	// Instance names the process in heartbeats, job claims and events.
+	Instance string
+	Host     string
+	Version  string
+	Log      *slog.Logger
+	// RiverLog is the job queue's own log, warnings only.
+	RiverLog *slog.Logger
+	Metrics  *telemetry.Metrics
+	Now      func() time.Time
+}
+
+// NewEnv describes this process; logs go to stderr.
+func NewEnv(cfg config.Config, version string) (Env, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(cfg.LogLevel)); err != nil {
+		return Env{}, fmt.Errorf("HOLDFAST_LOG_LEVEL: %w", err)
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return Env{}, fmt.Errorf("read host name: %w", err)
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return Env{}, fmt.Errorf("make instance id: %w", err)
+	}
+	return Env{
+		Instance: host + "-" + id.String(), Host: host, Version: version, Metrics: telemetry.New(), Now: time.Now,
+		Log: slog.New(handler(cfg.LogFormat, level)), RiverLog: slog.New(handler(cfg.LogFormat, max(level, slog.LevelWarn))),
+	}, nil
+}
+
+func handler(format string, level slog.Level) slog.Handler {
+	if format == "text" {
+		return tint.NewHandler(os.Stderr, &tint.Options{Level: level, TimeFormat: time.TimeOnly})
+	}
+	return slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level})
+}
+
+// Service runs between Start and Stop.
+type Service interface {
+	Start(ctx context.Context) error
+	Stop(ctx context.Context) error
+}
+
+// Run starts services in order, waits for ctx to end, and stops what was started in the opposite
+// order, all within drainMax.
+func Run(ctx context.Context, drainMax time.Duration, services ...Service) error {
+	started, err := startAll(ctx, services)
+	if err == nil {
+		<-ctx.Done()
+	}
+	drain, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), drainMax,
+		fmt.Errorf("drain took longer than %s", drainMax))
+	defer cancel()
+	errs := []error{err}
+	for _, s := range slices.Backward(started) {
+		errs = append(errs, s.Stop(drain))
+	}
+	return errors.Join(errs...)
+}
+
+func startAll(ctx context.Context, services []Service) ([]Service, error) {
+	var started []Service
+	for _, s := range services {
+		if err := s.Start(ctx); err != nil {
+			return started, err
+		}
+		started = append(started, s)
+	}
+	return started, nil
+}

@@ -1,0 +1,76 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"example.com/holdfast/internal/config"
+)
+
+// How long the server lets a statement of ours run, wait for a lock, or a transaction sit idle. They
+// end a statement on the server, before a context deadline would cost the connection.
+const (
+	statementMax = "5s"
+	apiLockMax   = "250ms"
+	workLockMax  = "2s"
+	idleInTxMax  = "2s"
+	connectMax   = 5 * time.Second
+)
+
+// openPool makes a pool with a name of its own, so that none starves another.
+func openPool(ctx context.Context, url, name string, size int32, params map[string]string) (*pgxpool.Pool, error) {
+	cfg, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, fmt.Errorf("read database url of pool %s: %w", name, err)
+	}
+	cfg.MaxConns, cfg.MinConns = size, min(size, 2)
+	cfg.ConnConfig.ConnectTimeout = connectMax
+	run := cfg.ConnConfig.RuntimeParams
+	run["application_name"] = "holdfast-" + name
+	run["statement_timeout"] = statementMax
+	run["idle_in_transaction_session_timeout"] = idleInTxMax
+	// A server that lost its client frees the client's locks within seconds.
+	run["tcp_keepalives_idle"], run["tcp_keepalives_interval"], run["tcp_keepalives_count"] = "5", "2", "3"
+	run["tcp_user_timeout"] = "10000"
+	for k, v := range params {
+		run[k] = v
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("open pool %s: %w", name, err)
+	}
+	return pool, nil
+}
+
+// domainParams are for pools whose statements are all probes of indexes by key. A generic plan that
+// was made while a table was empty would read all of it once it is full, so the other ways are off.
+func domainParams(lockMax string) map[string]string {
+	return map[string]string{
+		"lock_timeout": lockMax, "jit": "off",
+		"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off",
+	}
+}
+
+func apiPool(ctx context.Context, cfg config.Config) (*pgxpool.Pool, error) {
+	return openPool(ctx, cfg.DatabaseURL, "api", cfg.APIConns, domainParams(apiLockMax))
+}
+
+func workerPool(ctx context.Context, cfg config.Config) (*pgxpool.Pool, error) {
+	return openPool(ctx, cfg.DatabaseURL, "worker", cfg.WorkerConns, domainParams(workLockMax))
+}
+
+// riverPool is River's own. Its statements are planned each time: the same trap as above, but River
+// also aggregates.
+func riverPool(ctx context.Context, cfg config.Config) (*pgxpool.Pool, error) {
+	return openPool(ctx, cfg.DatabaseURL, "river", cfg.RiverConns, map[string]string{
+		"plan_cache_mode": "force_custom_plan", "jit": "off", "idle_in_transaction_session_timeout": "60s",
+	})
+}
+
+// opsPool is for heartbeats, health and the admin side: it works while the others are busy.
+func opsPool(ctx context.Context, cfg config.Config) (*pgxpool.Pool, error) {
+	return openPool(ctx, cfg.DatabaseURL, "ops", 3, map[string]string{"lock_timeout": workLockMax, "jit": "off"})
+}

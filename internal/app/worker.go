@@ -1,0 +1,156 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+
+	"example.com/holdfast/internal/config"
+	"example.com/holdfast/internal/idempotency"
+	"example.com/holdfast/internal/jobqueue"
+	"example.com/holdfast/internal/outbound"
+	"example.com/holdfast/internal/outbound/notify"
+	"example.com/holdfast/internal/outbound/risk"
+	"example.com/holdfast/internal/pgtx"
+	"example.com/holdfast/internal/telemetry"
+	"example.com/holdfast/internal/transfer"
+)
+
+// The periodic work of a worker.
+const (
+	sweepEvery   = time.Second
+	cleanupEvery = time.Minute
+	roundMax     = 10 * time.Second
+)
+
+// Worker is the process that screens, settles and notifies. It works between Start and Stop.
+type Worker struct {
+	cfg       config.Config
+	env       Env
+	metrics   *telemetry.Metrics
+	domain    *pgxpool.Pool
+	river     *pgxpool.Pool
+	ops       *pgxpool.Pool
+	transfers *transfer.Service
+	instance  *jobqueue.Instance
+	client    *river.Client[pgx.Tx]
+	cancel    context.CancelFunc
+	rounds    sync.WaitGroup
+}
+
+// NewWorker wires a worker. The transports are for simulations; nil means the network.
+func NewWorker(ctx context.Context, cfg config.Config, env Env, riskVia, notifyVia http.RoundTripper) (*Worker, error) {
+	w := &Worker{cfg: cfg, env: env, metrics: env.Metrics}
+	var errs [3]error
+	w.domain, errs[0] = workerPool(ctx, cfg)
+	w.river, errs[1] = riverPool(ctx, cfg)
+	w.ops, errs[2] = opsPool(ctx, cfg)
+	if err := errors.Join(errs[:]...); err != nil {
+		return nil, err
+	}
+	riskDoor, err := door("risk_api", cfg.Risk, riskVia, env)
+	if err != nil {
+		return nil, err
+	}
+	notifyDoor, err := door("notification_api", cfg.Notify, notifyVia, env)
+	if err != nil {
+		return nil, err
+	}
+	w.transfers = transfer.NewService(transfer.Config{
+		Pool: w.domain, Risk: risk.New(riskDoor), Notify: notify.New(notifyDoor), Metrics: env.Metrics,
+		Log: env.Log, Instance: env.Instance, Now: env.Now,
+	})
+	workers := river.NewWorkers()
+	w.transfers.AddWorkers(workers)
+	w.instance = &jobqueue.Instance{
+		ID: env.Instance, Host: env.Host, Version: env.Version, Pool: w.ops, Log: env.Log, Reaped: env.Metrics.Reaped,
+	}
+	w.client, err = jobqueue.NewClient(w.river, env.Instance, map[string]int{
+		jobqueue.QueueRisk: cfg.Risk.Limit, jobqueue.QueueNotification: cfg.Notify.Limit,
+		jobqueue.QueueDB: cfg.DBLimit,
+	}, workers, env.RiverLog)
+	return w, err
+}
+
+// door is the way out to one dependency.
+func door(name string, d config.Dependency, via http.RoundTripper, env Env) (*outbound.Client, error) {
+	return outbound.New(outbound.Config{
+		Name: name, BaseURL: d.URL, Limit: d.Limit, WaitMax: d.WaitMax, Timeout: d.Timeout, Transport: via,
+		InTx: pgtx.InTx, Now: env.Now,
+		Observer: func(o outbound.Observation) {
+			env.Metrics.Call(o.Dependency, o.Operation, string(o.Kind), o.Elapsed)
+		},
+	})
+}
+
+// Start beats first, so that a claimed job always has a living owner, and then fetches.
+func (w *Worker) Start(ctx context.Context) error {
+	if err := w.instance.Start(ctx); err != nil {
+		return err
+	}
+	w.transfers.Start(ctx)
+	if err := w.client.Start(context.WithoutCancel(ctx)); err != nil {
+		return fmt.Errorf("start job client: %w", err)
+	}
+	rounds, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	w.cancel = cancel
+	w.rounds.Go(func() { w.every(rounds, "sweep", sweepEvery, w.sweep) })
+	w.rounds.Go(func() { w.every(rounds, "clean up keys", cleanupEvery, w.cleanUp) })
+	return nil
+}
+
+// Stop fetches nothing more, finishes what is in hand within the context, and leaves.
+func (w *Worker) Stop(ctx context.Context) error {
+	w.cancel()
+	w.rounds.Wait()
+	err := w.client.Stop(ctx)
+	w.transfers.Stop()
+	err = errors.Join(err, w.instance.Stop(context.WithoutCancel(ctx)))
+	w.domain.Close()
+	w.river.Close()
+	w.ops.Close()
+	if err != nil {
+		return fmt.Errorf("stop worker: %w", err)
+	}
+	return nil
+}
+
+func (w *Worker) every(ctx context.Context, what string, pause time.Duration, do func(context.Context) error) {
+	tick := time.NewTicker(pause)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		round, cancel := context.WithTimeout(ctx, roundMax)
+		if err := do(round); err != nil && ctx.Err() == nil {
+			w.env.Log.WarnContext(ctx, "round failed", slog.String("what", what), slog.Any("error", err))
+		}
+		cancel()
+	}
+}
+
+func (w *Worker) sweep(ctx context.Context) error {
+	woken, err := w.transfers.Sweep(ctx)
+	if woken > 0 {
+		w.env.Log.WarnContext(ctx, "woke forgotten transfers", slog.Int("transfers", woken))
+	}
+	return err
+}
+
+func (w *Worker) cleanUp(ctx context.Context) error {
+	return pgtx.Run(ctx, w.ops, "delete expired keys", func(ctx context.Context, tx pgx.Tx) error {
+		_, err := idempotency.DeleteExpired(ctx, tx)
+		return err
+	})
+}

@@ -1,0 +1,130 @@
+// Package config is every setting of the processes, read from the environment into one struct.
+//
+// It refuses defaults that differ between places, settings without a unit in their type, and
+// stopping at the first mistake: all problems are reported at once. A secret may come from a file:
+// NAME_FILE holds its path.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+)
+
+// Config is the settings of an api or worker process.
+type Config struct {
+	// DatabaseURL is where Postgres is, for everything that has no connection of its own.
+	DatabaseURL string `env:"DATABASE_URL" secret:"true"`
+
+	// Addr is where the public API listens.
+	Addr string `env:"HOLDFAST_ADDR" envDefault:":8080"`
+	// AdminAddr is where health, metrics and the admin API listen.
+	AdminAddr string `env:"HOLDFAST_ADMIN_ADDR" envDefault:"127.0.0.1:8081"`
+
+	// LogLevel is debug, info, warn or error.
+	LogLevel string `env:"HOLDFAST_LOG_LEVEL" envDefault:"info"`
+	// LogFormat is json, or text for people.
+	LogFormat string `env:"HOLDFAST_LOG_FORMAT" envDefault:"json"`
+
+	// APIConns is the size of the API's pool.
+	APIConns int32 `env:"HOLDFAST_API_CONNS" envDefault:"16"`
+	// WorkerConns is the size of the pool for the workers' domain work.
+	WorkerConns int32 `env:"HOLDFAST_WORKER_CONNS" envDefault:"12"`
+	// RiverConns is the size of the job queue's pool.
+	RiverConns int32 `env:"HOLDFAST_RIVER_CONNS" envDefault:"6"`
+
+	// Risk and Notify are the dependencies.
+	Risk   Dependency `envPrefix:"HOLDFAST_RISK_"`
+	Notify Dependency `envPrefix:"HOLDFAST_NOTIFY_"`
+	// DBLimit is how many jobs of pure database work a worker has in hand.
+	DBLimit int `env:"HOLDFAST_DB_LIMIT" envDefault:"40"`
+
+	// QueueAgeMax is how old due work may get before standard requests are refused.
+	QueueAgeMax time.Duration `env:"HOLDFAST_QUEUE_AGE_MAX" envDefault:"500ms"`
+	// InFlightMax is how many requests the API works on at once.
+	InFlightMax int `env:"HOLDFAST_IN_FLIGHT_MAX" envDefault:"2048"`
+	// TenantRate is how many requests a tenant may send in a second.
+	TenantRate int `env:"HOLDFAST_TENANT_RATE" envDefault:"20000"`
+	// DrainMax bounds the graceful end of a process.
+	DrainMax time.Duration `env:"HOLDFAST_DRAIN_MAX" envDefault:"15s"`
+}
+
+// Dependency is the settings of one dependency.
+type Dependency struct {
+	URL string `env:"URL"`
+	// Limit is how many calls may be in flight; zero takes the default of the dependency.
+	Limit int `env:"LIMIT"`
+	// Timeout bounds one attempt.
+	Timeout time.Duration `env:"TIMEOUT" envDefault:"1s"`
+	// WaitMax bounds the wait for a place.
+	WaitMax time.Duration `env:"WAIT_MAX" envDefault:"2s"`
+}
+
+// The limits of the dependencies where nothing else is set.
+const (
+	riskLimit   = 8
+	notifyLimit = 20
+)
+
+// Defaults is the configuration of an empty environment.
+func Defaults() (Config, error) { return Load(nil) }
+
+// Load reads the configuration from environment variables of the form NAME=value.
+func Load(environ []string) (Config, error) {
+	vars, fileErr := withFiles(env.ToMap(environ))
+	c, err := env.ParseAsWithOptions[Config](env.Options{Environment: vars})
+	if err := errors.Join(fileErr, err); err != nil {
+		return Config{}, fmt.Errorf("read settings: %w", err)
+	}
+	if c.Risk.Limit == 0 {
+		c.Risk.Limit = riskLimit
+	}
+	if c.Notify.Limit == 0 {
+		c.Notify.Limit = notifyLimit
+	}
+	return c, c.validate()
+}
+
+// withFiles replaces NAME_FILE by NAME with the file's content, for the settings that are secrets.
+func withFiles(vars map[string]string) (map[string]string, error) {
+	out := make(map[string]string, len(vars))
+	for name, value := range vars {
+		out[name] = value
+	}
+	path, ok := vars["DATABASE_URL_FILE"]
+	if !ok {
+		return out, nil
+	}
+	content, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	if err != nil {
+		return out, fmt.Errorf("DATABASE_URL_FILE: %w", err)
+	}
+	out["DATABASE_URL"] = strings.TrimSpace(string(content))
+	return out, nil
+}
+
+func (c Config) validate() error {
+	var problems []error
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			problems = append(problems, fmt.Errorf(format, args...))
+		}
+	}
+	check(c.APIConns > 0 && c.WorkerConns > 0 && c.RiverConns > 0, "every pool needs a connection")
+	check(c.LogFormat == "json" || c.LogFormat == "text", "HOLDFAST_LOG_FORMAT %q is neither json nor text", c.LogFormat)
+	for name, d := range map[string]Dependency{"RISK": c.Risk, "NOTIFY": c.Notify} {
+		check(d.Limit > 0, "HOLDFAST_%s_LIMIT has to be positive", name)
+		check(d.Timeout > 0, "HOLDFAST_%s_TIMEOUT has to be positive", name)
+		check(d.WaitMax > 0, "HOLDFAST_%s_WAIT_MAX has to be positive", name)
+	}
+	check(c.DBLimit > 0, "HOLDFAST_DB_LIMIT has to be positive")
+	check(c.QueueAgeMax > 0, "HOLDFAST_QUEUE_AGE_MAX has to be positive")
+	check(c.InFlightMax > 0, "HOLDFAST_IN_FLIGHT_MAX has to be positive")
+	check(c.TenantRate > 0, "HOLDFAST_TENANT_RATE has to be positive")
+	check(c.DrainMax > 0, "HOLDFAST_DRAIN_MAX has to be positive")
+	return errors.Join(problems...)
+}
