@@ -64,7 +64,11 @@ func nextStep(t Transfer) (string, string) {
 	return "", ""
 }
 
-// enqueue queues one job for all transfers that need the same step at the same time.
+// cohortMaxItems bounds a cohort. What waits inside a worker is at most so many calls for each place at
+// the dependency, so the age of the queue still tells the truth about waiting.
+const cohortMaxItems = 32
+
+// enqueue queues jobs for transfers; those that need the same step at the same time share a job.
 func enqueue(write *pgx.Batch, transfers []Transfer) error {
 	type wake struct {
 		kind, queue string
@@ -72,19 +76,21 @@ func enqueue(write *pgx.Batch, transfers []Transfer) error {
 	}
 	var jobs []jobqueue.Job
 	known := map[wake]cohort{}
+	size := map[wake]int{}
 	for _, t := range transfers {
 		kind, queue := nextStep(t)
 		if kind == "" {
 			continue
 		}
 		w := wake{kind, queue, t.WakeAt.UnixNano()}
-		c, ok := known[w]
-		if !ok {
+		c := known[w]
+		if size[w]%cohortMaxItems == 0 {
 			c = cohort{Transfers: map[uuid.UUID][]uuid.UUID{}}
 			known[w] = c
 			jobs = append(jobs, jobqueue.Job{Queue: queue, Kind: kind, Args: c, At: t.WakeAt})
 		}
 		c.Transfers[t.TenantID] = append(c.Transfers[t.TenantID], t.ID)
+		size[w]++
 	}
 	return jobqueue.Enqueue(write, jobs)
 }
