@@ -2,7 +2,8 @@ package ledger
 
 import (
 	"bytes"
-	"context"
+	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"example.com/holdfast/internal/ledger/internal/ledgerdb"
+	"example.com/holdfast/internal/money"
 	"example.com/holdfast/internal/pgtx"
 	"example.com/holdfast/internal/problem"
 )
@@ -44,12 +46,19 @@ type Book struct {
 }
 
 type balance struct {
-	kind, currency, status        string
-	floor, posted, held, version  int64
-	dirty                         bool
+	kind, currency, status       string
+	floor, posted, held, version int64
+	dirty                        bool
 }
 
-func (b *balance) available() int64 { return b.posted - b.held }
+func (l *balance) available() int64 { return l.posted - l.held }
+
+// covers says whether amount may leave the available funds. It subtracts the amount, which is bounded,
+// and not the floor: what an external account has above its floor may not fit into an int64.
+func (l *balance) covers(amount int64) bool { return l.available()-amount >= l.floor }
+
+// overflows says whether amount may not come in.
+func (l *balance) overflows(amount int64) bool { return l.posted > math.MaxInt64-amount }
 
 type newHold struct {
 	ref     Ref
@@ -59,9 +68,10 @@ type newHold struct {
 }
 
 type endedHold struct {
-	tenantID, id uuid.UUID
-	status       string
-	captured     int64
+	ref              Ref
+	id               uuid.UUID
+	amount, captured int64
+	status           string
 }
 
 type entry struct {
@@ -125,30 +135,46 @@ func split(refs []Ref) ([]uuid.UUID, []uuid.UUID) {
 // Now is Postgres's time after the locks were taken: the time of everything that the batch writes.
 func (b *Book) Now() time.Time { return b.now }
 
-// Check says why money may not move from one account to the other, or nil.
+// Check says why money may not move from one account to the other, or nil. The first reason in the
+// order of the problem table is the answer.
 func (b *Book) Check(from, to Ref, currency string) error {
 	debit, ok := b.locked[from]
 	if !ok {
-		return problem.New(problem.AccountNotFound, "Account %s does not exist.", from.ID)
+		return missing(from)
 	}
 	credit, ok := b.look(to)
 	if !ok {
-		return problem.New(problem.AccountNotFound, "Account %s does not exist.", to.ID)
+		return missing(to)
 	}
-	for _, side := range []struct {
-		balance
+	sides := []struct {
 		id uuid.UUID
-	}{{*debit, from.ID}, {credit, to.ID}} {
-		switch {
-		case side.currency != currency:
-			return problem.New(problem.CurrencyMismatch, "Account %s is in %s, not in %s.", side.id, side.currency, currency)
-		case side.status == StatusFrozen:
-			return problem.New(problem.AccountFrozen, "Account %s is frozen.", side.id)
-		case side.status == StatusClosed:
-			return problem.New(problem.AccountClosed, "Account %s is closed.", side.id)
+		balance
+	}{{from.ID, *debit}, {to.ID, credit}}
+	for _, s := range sides {
+		if s.currency != currency {
+			return problem.New(problem.CurrencyMismatch,
+				"Account %s is in %s, not in %s.", s.id, s.currency, currency)
+		}
+	}
+	for _, s := range sides {
+		if s.status == StatusFrozen {
+			return problem.New(problem.AccountFrozen, "Account %s is frozen.", s.id)
+		}
+	}
+	for _, s := range sides {
+		if s.status == StatusClosed {
+			return closed(s.id)
 		}
 	}
 	return nil
+}
+
+func missing(ref Ref) error {
+	return problem.New(problem.AccountNotFound, "Account %s does not exist.", ref.ID)
+}
+
+func closed(id uuid.UUID) error {
+	return problem.New(problem.AccountClosed, "Account %s is closed.", id)
 }
 
 func (b *Book) look(ref Ref) (balance, bool) {
@@ -163,10 +189,13 @@ func (b *Book) look(ref Ref) (balance, bool) {
 func (b *Book) Hold(ref Ref, id uuid.UUID, amount int64, expires time.Time) error {
 	account, ok := b.locked[ref]
 	if !ok {
-		return problem.New(problem.AccountNotFound, "Account %s does not exist.", ref.ID)
+		return missing(ref)
 	}
-	if room := account.available() - account.floor; room < amount {
-		return problem.New(problem.InsufficientFunds, "Account %s has not enough available funds.", ref.ID)
+	if err := bounded(amount, money.MaxValue); err != nil {
+		return fmt.Errorf("hold %s: %w", id, err)
+	}
+	if !account.covers(amount) {
+		return insufficient(ref)
 	}
 	account.held += amount
 	account.dirty = true
@@ -174,15 +203,31 @@ func (b *Book) Hold(ref Ref, id uuid.UUID, amount int64, expires time.Time) erro
 	return nil
 }
 
+func insufficient(ref Ref) error {
+	return problem.New(problem.InsufficientFunds, "Account %s has not enough available funds.", ref.ID)
+}
+
+// bounded refuses an amount that no caller may ask for: that is a mistake of the program, not of a
+// client, whose amounts were validated.
+func bounded(amount, most int64) error {
+	if amount <= 0 || amount > most {
+		return fmt.Errorf("amount %d is not between 1 and %d", amount, most)
+	}
+	return nil
+}
+
 // Release gives a hold's amount back; status says whether it was released or expired.
 func (b *Book) Release(ref Ref, id uuid.UUID, amount int64, status string) error {
 	account, ok := b.locked[ref]
 	if !ok {
-		return problem.New(problem.AccountNotFound, "Account %s does not exist.", ref.ID)
+		return missing(ref)
+	}
+	if err := bounded(amount, account.held); err != nil {
+		return fmt.Errorf("release hold %s: %w", id, err)
 	}
 	account.held -= amount
 	account.dirty = true
-	b.ended = append(b.ended, endedHold{ref.TenantID, id, status, 0})
+	b.ended = append(b.ended, endedHold{ref: ref, id: id, amount: amount, status: status})
 	return nil
 }
 
@@ -190,33 +235,58 @@ func (b *Book) Release(ref Ref, id uuid.UUID, amount int64, status string) error
 // hold's id; what is not captured is released. A closed account or one that would overflow refuses;
 // a frozen one does not, since what was accepted before the freeze is drained.
 func (b *Book) Settle(from, to Ref, id uuid.UUID, held, amount int64) error {
-	debit, credit := b.locked[from], b.locked[to]
-	if debit == nil || credit == nil {
-		return problem.New(problem.AccountNotFound, "An account of the transfer does not exist.")
+	debit, credit, err := b.sides(from, to, amount)
+	if err != nil {
+		return err
 	}
-	if credit.status == StatusClosed {
-		return problem.New(problem.AccountClosed, "Account %s is closed.", to.ID)
-	}
-	if credit.posted > math.MaxInt64-amount {
-		return problem.New(problem.BalanceOverflow, "Account %s would overflow.", to.ID)
+	if err := errors.Join(bounded(held, debit.held), bounded(amount, held)); err != nil {
+		return fmt.Errorf("settle hold %s: %w", id, err)
 	}
 	debit.held -= held
-	b.ended = append(b.ended, endedHold{from.TenantID, id, HoldCaptured, amount})
+	b.ended = append(b.ended, endedHold{from, id, held, amount, HoldCaptured})
 	b.entries = append(b.entries, entry{from.TenantID, id, EntryTransfer, ""})
 	b.post(from, debit, id, -amount)
 	b.post(to, credit, id, amount)
 	return nil
 }
 
-// Open pays a first balance into a locked account from another, without a hold. It is how demo and
-// test accounts get funds from an external account.
-func (b *Book) open(from, to Ref, id uuid.UUID, amount int64) error {
-	debit, credit := b.locked[from], b.locked[to]
-	if debit == nil || credit == nil {
-		return problem.New(problem.AccountNotFound, "An account of the entry does not exist.")
+// sides finds the two locked accounts of a payment, or says why the credit cannot take it.
+func (b *Book) sides(from, to Ref, amount int64) (*balance, *balance, error) {
+	debit, ok := b.locked[from]
+	if !ok {
+		return nil, nil, missing(from)
 	}
-	if debit.available()-debit.floor < amount {
-		return problem.New(problem.InsufficientFunds, "Account %s has not enough available funds.", from.ID)
+	credit, ok := b.locked[to]
+	if !ok {
+		return nil, nil, missing(to)
+	}
+	if err := bounded(amount, money.MaxValue); err != nil {
+		return nil, nil, fmt.Errorf("pay account %s: %w", to.ID, err)
+	}
+	switch {
+	case debit.currency != credit.currency:
+		return nil, nil, problem.New(problem.CurrencyMismatch, "Account %s is in %s, account %s in %s.",
+			from.ID, debit.currency, to.ID, credit.currency)
+	case credit.status == StatusClosed:
+		return nil, nil, closed(to.ID)
+	case credit.overflows(amount):
+		return nil, nil, problem.New(problem.BalanceOverflow, "Account %s would overflow.", to.ID)
+	}
+	return debit, credit, nil
+}
+
+// payOpening pays a first balance into a locked account from another, without a hold. It is how demo
+// and test accounts get funds from an external account.
+func (b *Book) payOpening(from, to Ref, id uuid.UUID, amount int64) error {
+	debit, credit, err := b.sides(from, to, amount)
+	if err != nil {
+		return err
+	}
+	if err := b.Check(from, to, debit.currency); err != nil {
+		return err
+	}
+	if !debit.covers(amount) {
+		return insufficient(from)
 	}
 	b.entries = append(b.entries, entry{from.TenantID, id, EntryOpening, "opening balance"})
 	b.post(from, debit, id, -amount)
@@ -231,82 +301,4 @@ func (b *Book) post(ref Ref, account *balance, entryID uuid.UUID, amount int64) 
 	b.postings = append(b.postings, posting{
 		ref, account.version, entryID, amount, account.posted, account.currency,
 	})
-}
-
-// Write queues everything that the book decided.
-func (b *Book) Write(ctx context.Context, write *pgx.Batch) error {
-	db, q := pgtx.Into(write), ledgerdb.New()
-	for _, queue := range []func() error{
-		func() error { return b.writeBalances(ctx, q, db) },
-		func() error { return b.writeHolds(ctx, q, db) },
-		func() error { return b.writeEnded(ctx, q, db) },
-		func() error { return b.writePostings(ctx, q, db) },
-	} {
-		if err := queue(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (b *Book) writeBalances(ctx context.Context, q *ledgerdb.Queries, db pgtx.Writer) error {
-	var p ledgerdb.WriteBalancesParams
-	for ref, l := range b.locked {
-		if l.dirty {
-			p.Tenants, p.Accounts = append(p.Tenants, ref.TenantID), append(p.Accounts, ref.ID)
-			p.Posted, p.Held = append(p.Posted, l.posted), append(p.Held, l.held)
-			p.Versions = append(p.Versions, l.version)
-		}
-	}
-	if len(p.Tenants) == 0 {
-		return nil
-	}
-	return q.WriteBalances(ctx, db, p)
-}
-
-func (b *Book) writeHolds(ctx context.Context, q *ledgerdb.Queries, db pgtx.Writer) error {
-	if len(b.holds) == 0 {
-		return nil
-	}
-	p := ledgerdb.InsertHoldsParams{Now: b.now}
-	for _, h := range b.holds {
-		p.Tenants, p.Ids = append(p.Tenants, h.ref.TenantID), append(p.Ids, h.id)
-		p.Accounts, p.Amounts = append(p.Accounts, h.ref.ID), append(p.Amounts, h.amount)
-		p.ExpiresAt = append(p.ExpiresAt, h.expires)
-	}
-	return q.InsertHolds(ctx, db, p)
-}
-
-func (b *Book) writeEnded(ctx context.Context, q *ledgerdb.Queries, db pgtx.Writer) error {
-	if len(b.ended) == 0 {
-		return nil
-	}
-	p := ledgerdb.EndHoldsParams{Now: b.now}
-	for _, h := range b.ended {
-		p.Tenants, p.Ids = append(p.Tenants, h.tenantID), append(p.Ids, h.id)
-		p.Statuses, p.Captured = append(p.Statuses, h.status), append(p.Captured, h.captured)
-	}
-	return q.EndHolds(ctx, db, p)
-}
-
-func (b *Book) writePostings(ctx context.Context, q *ledgerdb.Queries, db pgtx.Writer) error {
-	if len(b.entries) == 0 {
-		return nil
-	}
-	e := ledgerdb.InsertEntriesParams{Now: b.now}
-	for _, n := range b.entries {
-		e.Tenants, e.Ids = append(e.Tenants, n.tenantID), append(e.Ids, n.id)
-		e.Kinds, e.Descriptions = append(e.Kinds, n.kind), append(e.Descriptions, n.description)
-	}
-	if err := q.InsertEntries(ctx, db, e); err != nil {
-		return err
-	}
-	p := ledgerdb.InsertPostingsParams{Now: b.now}
-	for _, n := range b.postings {
-		p.Tenants, p.Accounts = append(p.Tenants, n.ref.TenantID), append(p.Accounts, n.ref.ID)
-		p.Versions, p.Entries = append(p.Versions, n.version), append(p.Entries, n.entryID)
-		p.Amounts, p.PostedAfter = append(p.Amounts, n.amount), append(p.PostedAfter, n.postedAfter)
-		p.Currencies = append(p.Currencies, n.currency)
-	}
-	return q.InsertPostings(ctx, db, p)
 }

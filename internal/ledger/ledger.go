@@ -13,17 +13,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"example.com/holdfast/internal/idempotency"
 	"example.com/holdfast/internal/ledger/internal/ledgerdb"
 	"example.com/holdfast/internal/money"
-	"example.com/holdfast/internal/pgtx"
 	"example.com/holdfast/internal/problem"
 )
 
@@ -48,11 +50,14 @@ const (
 	EntryOpening  = "opening"
 )
 
-// KindUser is an account of a tenant's customer; KindExternal is the world outside, from which
-// opening balances come, and the only kind that may go below zero.
+// The kinds of an account. KindUser belongs to a tenant's customer; KindExternal is the world outside,
+// from which opening balances come, and the only kind that may go below zero.
 const (
-	KindUser     = "user"
-	KindExternal = "external"
+	KindUser       = "user"
+	KindSettlement = "settlement"
+	KindFee        = "fee"
+	KindSuspense   = "suspense"
+	KindExternal   = "external"
 )
 
 // externalFloor is how far below zero an external account may go, in minor units.
@@ -60,6 +65,9 @@ const externalFloor = -1_000_000_000_000_000_000
 
 // nameMaxBytes bounds the name of an account.
 const nameMaxBytes = 200
+
+// pageMaxRows bounds a page of accounts or postings.
+const pageMaxRows = 1_000
 
 // Account is an account with its balance, both at one moment.
 type Account struct {
@@ -112,9 +120,12 @@ func (n NewAccount) validate() error {
 	switch {
 	case n.Name == "" || len(n.Name) > nameMaxBytes:
 		return problem.Invalid("/name", "has to have 1 to %d bytes", nameMaxBytes)
-	case n.Kind != KindUser && n.Kind != "settlement" && n.Kind != "fee" && n.Kind != "suspense" && n.Kind != KindExternal:
+	case !utf8.ValidString(n.Name) || strings.ContainsFunc(n.Name, unicode.IsControl):
+		return problem.Invalid("/name", "has to be valid UTF-8 without control characters")
+	case !slices.Contains([]string{KindUser, KindSettlement, KindFee, KindSuspense, KindExternal}, n.Kind):
 		return problem.Invalid("/kind", "has to be user, settlement, fee, suspense or external")
-	case !known(n.Currency):
+	}
+	if _, ok := money.Exponent(n.Currency); !ok {
 		return problem.Invalid("/currency", "has to be an active ISO 4217 code")
 	}
 	return nil
@@ -131,9 +142,13 @@ func NewService(pool *pgxpool.Pool) *Service { return &Service{pool: pool, q: le
 
 // Account reads an account and its balance.
 func (s *Service) Account(ctx context.Context, ref Ref) (Account, error) {
-	r, err := s.q.GetAccount(ctx, s.pool, ledgerdb.GetAccountParams{TenantID: ref.TenantID, ID: ref.ID})
+	return s.read(ctx, s.pool, ref)
+}
+
+func (s *Service) read(ctx context.Context, db ledgerdb.DBTX, ref Ref) (Account, error) {
+	r, err := s.q.GetAccount(ctx, db, ledgerdb.GetAccountParams{TenantID: ref.TenantID, ID: ref.ID})
 	if errors.Is(err, pgx.ErrNoRows) {
-		return Account{}, problem.New(problem.NotFound, "Account %s does not exist.", ref.ID)
+		return Account{}, notFound(ref)
 	}
 	if err != nil {
 		return Account{}, fmt.Errorf("read account %s: %w", ref.ID, err)
@@ -141,10 +156,14 @@ func (s *Service) Account(ctx context.Context, ref Ref) (Account, error) {
 	return account(ref.TenantID, ledgerdb.ListAccountsRow(r)), nil
 }
 
+func notFound(ref Ref) error {
+	return problem.New(problem.NotFound, "Account %s does not exist.", ref.ID)
+}
+
 // Accounts reads up to limit accounts of a tenant after an id, in id order.
 func (s *Service) Accounts(ctx context.Context, tenantID, after uuid.UUID, limit int) ([]Account, error) {
 	rows, err := s.q.ListAccounts(ctx, s.pool, ledgerdb.ListAccountsParams{
-		TenantID: tenantID, After: after, PageSize: int32(limit),
+		TenantID: tenantID, After: after, PageSize: pageSize(limit),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list accounts of tenant %s: %w", tenantID, err)
@@ -163,13 +182,18 @@ func account(tenantID uuid.UUID, r ledgerdb.ListAccountsRow) Account {
 	}
 }
 
+// pageSize keeps a caller's limit between one row and pageMaxRows.
+func pageSize(limit int) int32 {
+	return int32(min(max(limit, 1), pageMaxRows))
+}
+
 // Postings reads up to limit postings of an account with a version below before, newest first.
 func (s *Service) Postings(ctx context.Context, ref Ref, before int64, limit int) ([]Posting, error) {
 	if _, err := s.Account(ctx, ref); err != nil {
 		return nil, err
 	}
 	rows, err := s.q.ListPostings(ctx, s.pool, ledgerdb.ListPostingsParams{
-		TenantID: ref.TenantID, AccountID: ref.ID, Before: before, PageSize: int32(limit),
+		TenantID: ref.TenantID, AccountID: ref.ID, Before: before, PageSize: pageSize(limit),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list postings of account %s: %w", ref.ID, err)
@@ -210,131 +234,4 @@ func (s *Service) BalanceAt(ctx context.Context, ref Ref, at time.Time) (PostedB
 		return PostedBalance{}, fmt.Errorf("read balance of account %s at %s: %w", ref.ID, at, failed)
 	}
 	return found, nil
-}
-
-// Create opens an account with a zero balance and answers what render says, once per key.
-func (s *Service) Create(
-	ctx context.Context, key idempotency.Keyed, n NewAccount, render func(Account) idempotency.Response,
-) (idempotency.Response, error) {
-	if err := n.validate(); err != nil {
-		return idempotency.Response{}, err
-	}
-	id, err := uuid.NewV7()
-	if err != nil {
-		return idempotency.Response{}, fmt.Errorf("make account id: %w", err)
-	}
-	a := Account{TenantID: key.TenantID, ID: id, Name: n.Name, Kind: n.Kind, Currency: n.Currency, Status: StatusActive}
-	if n.Kind == KindExternal {
-		a.Floor = externalFloor
-	}
-	return idempotency.Run(ctx, s.pool, "create account", key, func(ctx context.Context, tx pgx.Tx, now time.Time) (idempotency.Response, error) {
-		a.CreatedAt = now
-		return render(a), s.insert(ctx, tx, a)
-	})
-}
-
-func (s *Service) insert(ctx context.Context, tx pgx.Tx, a Account) error {
-	if err := s.q.InsertAccount(ctx, tx, ledgerdb.InsertAccountParams{
-		TenantID: a.TenantID, ID: a.ID, Name: a.Name, Kind: a.Kind, Currency: a.Currency, CreatedAt: a.CreatedAt,
-	}); err != nil {
-		return fmt.Errorf("insert account %s: %w", a.ID, err)
-	}
-	if err := s.q.InsertBalance(ctx, tx, ledgerdb.InsertBalanceParams{
-		TenantID: a.TenantID, AccountID: a.ID, Floor: a.Floor,
-	}); err != nil {
-		return fmt.Errorf("insert balance of account %s: %w", a.ID, err)
-	}
-	return nil
-}
-
-// SetStatus freezes, unfreezes or closes an account, once per key. A closed account stays closed,
-// and only an empty one can be closed.
-func (s *Service) SetStatus(
-	ctx context.Context, key idempotency.Keyed, id uuid.UUID, status string, render func(Account) idempotency.Response,
-) (idempotency.Response, error) {
-	if status != StatusActive && status != StatusFrozen && status != StatusClosed {
-		return idempotency.Response{}, problem.Invalid("/status", "has to be active, frozen or closed")
-	}
-	ref := Ref{key.TenantID, id}
-	return idempotency.Run(ctx, s.pool, "set account status", key, func(ctx context.Context, tx pgx.Tx, _ time.Time) (idempotency.Response, error) {
-		var read pgx.Batch
-		book := Open(&read, []Ref{ref}, nil)
-		if err := tx.SendBatch(ctx, &read).Close(); err != nil {
-			return idempotency.Response{}, fmt.Errorf("lock balance of account %s: %w", id, err)
-		}
-		if err := book.checkStatus(ref, status); err != nil {
-			return idempotency.Response{}, err
-		}
-		if err := s.q.SetStatus(ctx, tx, ledgerdb.SetStatusParams{Status: status, TenantID: ref.TenantID, AccountID: id}); err != nil {
-			return idempotency.Response{}, fmt.Errorf("set status of account %s: %w", id, err)
-		}
-		r, err := s.q.GetAccount(ctx, tx, ledgerdb.GetAccountParams{TenantID: ref.TenantID, ID: id})
-		if err != nil {
-			return idempotency.Response{}, fmt.Errorf("read account %s: %w", id, err)
-		}
-		return render(account(ref.TenantID, ledgerdb.ListAccountsRow(r))), nil
-	})
-}
-
-func (b *Book) checkStatus(ref Ref, status string) error {
-	l, ok := b.locked[ref]
-	switch {
-	case !ok:
-		return problem.New(problem.NotFound, "Account %s does not exist.", ref.ID)
-	case l.status == StatusClosed && status != StatusClosed:
-		return problem.New(problem.AccountClosed, "Account %s is closed and stays so.", ref.ID)
-	case status == StatusClosed && (l.posted != 0 || l.held != 0):
-		return problem.New(problem.AccountNotEmpty, "Account %s has %d posted and %d held.", ref.ID, l.posted, l.held)
-	}
-	return nil
-}
-
-// Seed opens an account with an opening balance paid from another account of the tenant, for
-// demonstrations, tests and load runs.
-func (s *Service) Seed(ctx context.Context, tenantID, from uuid.UUID, n NewAccount, amount int64) (Account, error) {
-	id, err := uuid.NewV7()
-	if err != nil {
-		return Account{}, fmt.Errorf("make account id: %w", err)
-	}
-	a := Account{TenantID: tenantID, ID: id, Name: n.Name, Kind: n.Kind, Currency: n.Currency, Status: StatusActive}
-	if n.Kind == KindExternal {
-		a.Floor = externalFloor
-	}
-	err = pgtx.Run(ctx, s.pool, "seed account", func(ctx context.Context, tx pgx.Tx) error {
-		if err := tx.QueryRow(ctx, ledgerdb.SystemNow).Scan(&a.CreatedAt); err != nil {
-			return fmt.Errorf("read time: %w", err)
-		}
-		if err := s.insert(ctx, tx, a); err != nil || amount == 0 {
-			return err
-		}
-		return s.openingBalance(ctx, tx, Ref{tenantID, from}, Ref{tenantID, id}, amount)
-	})
-	if err != nil {
-		return Account{}, err
-	}
-	return s.Account(ctx, Ref{tenantID, id})
-}
-
-func (s *Service) openingBalance(ctx context.Context, tx pgx.Tx, from, to Ref, amount int64) error {
-	entryID, err := uuid.NewV7()
-	if err != nil {
-		return fmt.Errorf("make entry id: %w", err)
-	}
-	var read, write pgx.Batch
-	book := Open(&read, []Ref{from, to}, nil)
-	if err := tx.SendBatch(ctx, &read).Close(); err != nil {
-		return fmt.Errorf("lock balances: %w", err)
-	}
-	if err := book.open(from, to, entryID, amount); err != nil {
-		return err
-	}
-	if err := book.Write(ctx, &write); err != nil {
-		return err
-	}
-	return tx.SendBatch(ctx, &write).Close()
-}
-
-func known(currency string) bool {
-	_, ok := money.Exponent(currency)
-	return ok
 }

@@ -1,7 +1,9 @@
+-- InsertAccount opens an account; its balance is inserted by the same transaction.
 -- name: InsertAccount :exec
 INSERT INTO accounts (tenant_id, id, name, kind, currency, created_at)
 VALUES (@tenant_id, @id, @name, @kind, @currency, @created_at);
 
+-- GetAccount reads an account with its balance, both at one moment.
 -- name: GetAccount :one
 SELECT a.id, a.name, a.kind, a.currency, a.created_at, b.status, b.floor, b.posted, b.held, b.version
   FROM accounts a

@@ -37,7 +37,7 @@ INSERT INTO balances (tenant_id, account_id, floor) VALUES (@tenant_id, @account
 -- name: SetStatus :exec
 UPDATE balances SET status = @status WHERE tenant_id = @tenant_id AND account_id = @account_id;
 
--- Now is the time that goes into rows: Postgres's, read after the locks were taken, so that it never
+-- SystemNow is the time that goes into rows: Postgres's, read after the locks were taken, so that it never
 -- decreases along an account's versions.
 -- name: SystemNow :one
 SELECT clock_timestamp()::timestamptz AS now;

@@ -1,9 +1,12 @@
+-- InsertEntries stores what groups postings.
 -- name: InsertEntries :exec
 INSERT INTO entries (tenant_id, id, kind, description, at)
 SELECT u.tenant_id, u.id, u.kind, nullif(u.description, ''), @now::timestamptz
   FROM (SELECT unnest(@tenants::uuid[]) AS tenant_id, unnest(@ids::uuid[]) AS id,
                unnest(@kinds::text[]) AS kind, unnest(@descriptions::text[]) AS description) AS u;
 
+-- InsertPostings stores the lines of entries. A version that an account already has is a unique
+-- violation, so two writers of one version cannot both commit.
 -- name: InsertPostings :exec
 INSERT INTO postings (tenant_id, account_id, account_version, entry_id, amount, posted_after, currency, at)
 SELECT u.tenant_id, u.account_id, u.account_version, u.entry_id, u.amount, u.posted_after, u.currency,

@@ -37,6 +37,7 @@ type GetAccountRow struct {
 	Version   int64
 }
 
+// GetAccount reads an account with its balance, both at one moment.
 func (q *Queries) GetAccount(ctx context.Context, db DBTX, arg GetAccountParams) (GetAccountRow, error) {
 	row := db.QueryRow(ctx, GetAccount, arg.TenantID, arg.ID)
 	var i GetAccountRow
@@ -69,6 +70,7 @@ type InsertAccountParams struct {
 	CreatedAt time.Time
 }
 
+// InsertAccount opens an account; its balance is inserted by the same transaction.
 func (q *Queries) InsertAccount(ctx context.Context, db DBTX, arg InsertAccountParams) error {
 	_, err := db.Exec(ctx, InsertAccount,
 		arg.TenantID,

@@ -162,7 +162,7 @@ const SystemNow = `-- name: SystemNow :one
 SELECT clock_timestamp()::timestamptz AS now
 `
 
-// Now is the time that goes into rows: Postgres's, read after the locks were taken, so that it never
+// SystemNow is the time that goes into rows: Postgres's, read after the locks were taken, so that it never
 // decreases along an account's versions.
 func (q *Queries) SystemNow(ctx context.Context, db DBTX) (time.Time, error) {
 	row := db.QueryRow(ctx, SystemNow)

@@ -17,8 +17,10 @@ WITH ended AS (
     UPDATE holds h
        SET status = u.status, captured = u.captured, updated_at = $2::timestamptz
       FROM (SELECT unnest($3::uuid[]) AS tenant_id, unnest($1::uuid[]) AS id,
-                   unnest($4::text[]) AS status, unnest($5::bigint[]) AS captured) AS u
+                   unnest($4::uuid[]) AS account_id, unnest($5::bigint[]) AS amount,
+                   unnest($6::text[]) AS status, unnest($7::bigint[]) AS captured) AS u
      WHERE h.tenant_id = u.tenant_id AND h.id = u.id AND h.status = 'active'
+       AND h.account_id = u.account_id AND h.amount = u.amount
     RETURNING 1
 )
 SELECT assert_rows(count(*), cardinality($1::uuid[]), 'holds') AS reached FROM ended
@@ -28,17 +30,21 @@ type EndHoldsParams struct {
 	Ids      []uuid.UUID
 	Now      time.Time
 	Tenants  []uuid.UUID
+	Accounts []uuid.UUID
+	Amounts  []int64
 	Statuses []string
 	Captured []int64
 }
 
-// EndHolds captures, releases or expires active holds; one that is not active any more stops the
-// whole transaction, since its amount would leave held twice.
+// EndHolds captures, releases or expires active holds. One that is not active any more, or that is not
+// of this account and amount, stops the whole transaction: held would lose what it does not hold.
 func (q *Queries) EndHolds(ctx context.Context, db DBTX, arg EndHoldsParams) error {
 	_, err := db.Exec(ctx, EndHolds,
 		arg.Ids,
 		arg.Now,
 		arg.Tenants,
+		arg.Accounts,
+		arg.Amounts,
 		arg.Statuses,
 		arg.Captured,
 	)
@@ -62,6 +68,7 @@ type InsertHoldsParams struct {
 	ExpiresAt []time.Time
 }
 
+// InsertHolds stores new active holds; the amount is added to held in the same transaction.
 func (q *Queries) InsertHolds(ctx context.Context, db DBTX, arg InsertHoldsParams) error {
 	_, err := db.Exec(ctx, InsertHolds,
 		arg.Now,

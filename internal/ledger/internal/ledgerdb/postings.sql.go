@@ -27,6 +27,7 @@ type InsertEntriesParams struct {
 	Descriptions []string
 }
 
+// InsertEntries stores what groups postings.
 func (q *Queries) InsertEntries(ctx context.Context, db DBTX, arg InsertEntriesParams) error {
 	_, err := db.Exec(ctx, InsertEntries,
 		arg.Now,
@@ -59,6 +60,8 @@ type InsertPostingsParams struct {
 	Currencies  []string
 }
 
+// InsertPostings stores the lines of entries. A version that an account already has is a unique
+// violation, so two writers of one version cannot both commit.
 func (q *Queries) InsertPostings(ctx context.Context, db DBTX, arg InsertPostingsParams) error {
 	_, err := db.Exec(ctx, InsertPostings,
 		arg.Now,
