@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"example.com/holdfast/internal/config"
+	"example.com/holdfast/internal/pgtx"
 )
 
 // How long the server lets a statement of ours run, wait for a lock, or a transaction sit idle. They
@@ -28,6 +30,10 @@ func openPool(ctx context.Context, url, name string, size int32, params map[stri
 	}
 	cfg.MaxConns, cfg.MinConns = size, min(size, 2)
 	cfg.ConnConfig.ConnectTimeout = connectMax
+	cfg.AfterConnect = func(_ context.Context, c *pgx.Conn) error {
+		pgtx.RegisterTypes(c.TypeMap())
+		return nil
+	}
 	run := cfg.ConnConfig.RuntimeParams
 	run["application_name"] = "holdfast-" + name
 	run["statement_timeout"] = statementMax
@@ -54,7 +60,8 @@ func domainParams(lockMax string) map[string]string {
 	}
 }
 
-func apiPool(ctx context.Context, cfg config.Config) (*pgxpool.Pool, error) {
+// OpenAPIPool opens the pool of an API, for commands that work on the domain without one.
+func OpenAPIPool(ctx context.Context, cfg config.Config) (*pgxpool.Pool, error) {
 	return openPool(ctx, cfg.DatabaseURL, "api", cfg.APIConns, domainParams(apiLockMax))
 }
 
