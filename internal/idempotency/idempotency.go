@@ -66,7 +66,8 @@ func ParseKey(header string) (string, error) {
 		key = key[1 : n-1]
 	}
 	if key == "" || len(key) > keyMaxBytes {
-		return "", problem.New(problem.KeyInvalid, "The key has %d bytes; 1 to %d are allowed.", len(key), keyMaxBytes)
+		return "", problem.New(problem.KeyInvalid,
+			"The key has %d bytes; 1 to %d are allowed.", len(key), keyMaxBytes)
 	}
 	for i := range len(key) {
 		if key[i] <= ' ' || key[i] > '~' || key[i] == '"' || key[i] == '\\' {
@@ -81,7 +82,7 @@ func ParseKey(header string) (string, error) {
 func Hash(method, routePattern, apiVersion string, canonicalBody []byte) [sha256.Size]byte {
 	h := sha256.New()
 	for _, part := range []string{method, routePattern, apiVersion} {
-		fmt.Fprintf(h, "%d:%s", len(part), part)
+		_, _ = fmt.Fprintf(h, "%d:%s", len(part), part)
 	}
 	h.Write(canonicalBody)
 	return [sha256.Size]byte(h.Sum(nil))
@@ -115,9 +116,8 @@ func Open(read *pgx.Batch, keys []Key) *Ledger {
 }
 
 func (l *Ledger) learn(row idempotencydb.FindKeysRow) {
-	r := Response{Status: int(row.Status), Body: row.Body, Replayed: true}
-	if row.Location != nil {
-		r.Location = *row.Location
+	r := Response{
+		Status: int(row.Status), Location: pgtx.OrZero(row.Location), Body: row.Body, Replayed: true,
 	}
 	l.known[slot{row.TenantID, row.Key}] = stored{[sha256.Size]byte(row.RequestSha256), r}
 }
@@ -130,7 +130,8 @@ func (l *Ledger) Find(k Key) (Response, bool, error) {
 		return Response{}, false, nil
 	}
 	if known.hash != k.Hash {
-		return Response{}, false, problem.New(problem.KeyReused, "The key %q belongs to another request.", k.Key)
+		return Response{}, false, problem.New(problem.KeyReused,
+			"The key %q belongs to another request.", k.Key)
 	}
 	return known.response, true, nil
 }
@@ -155,7 +156,11 @@ func (l *Ledger) Write(ctx context.Context, write *pgx.Batch, now time.Time) err
 	for i, k := range l.fresh {
 		r := l.known[slot{k.TenantID, k.Key}].response
 		p.Tenants[i], p.Keys[i], p.Hashes[i] = k.TenantID, k.Key, k.Hash[:]
-		p.Statuses[i], p.Locations[i], p.Bodies[i] = int16(r.Status), r.Location, r.Body
+		p.Statuses[i] = int16(r.Status) //nolint:gosec // an HTTP status; the table refuses others
+		p.Locations[i], p.Bodies[i] = r.Location, r.Body
+		if r.Body == nil {
+			p.Bodies[i] = []byte{} // no body is an answer too, and not NULL
+		}
 	}
 	return idempotencydb.New().InsertKeys(ctx, pgtx.Into(write), p)
 }

@@ -24,7 +24,8 @@ const retryAfterBusy = time.Second
 type Work func(ctx context.Context, tx pgx.Tx, now time.Time) (Response, error)
 
 // Run does work once per key, in one transaction with the stored response. A refusal that is decided
-// on the state of things is stored like a success; any other error leaves no trace of the key.
+// on the state of things is stored like a success; any other error leaves no trace of the key. Work
+// may be called again after its writes were rolled back. The lock_timeout of the pool bounds every wait.
 func Run(ctx context.Context, pool *pgxpool.Pool, name string, k Keyed, work Work) (Response, error) {
 	var response Response
 	var err error
@@ -38,10 +39,20 @@ func Run(ctx context.Context, pool *pgxpool.Pool, name string, k Keyed, work Wor
 			break
 		}
 	}
+	if pgtx.Busy(err) && problem.Of(err).Code == problem.Internal {
+		return Response{}, busy(err)
+	}
 	if err != nil {
 		return Response{}, err
 	}
 	return response, nil
+}
+
+// busy is the answer when a row that the work needs stayed locked, by this request's twin or another.
+func busy(err error) error {
+	p := problem.Wrap(problem.Unavailable, err, "Something that the request needs is in use.")
+	p.RetryAfter = retryAfterBusy
+	return p
 }
 
 func once(ctx context.Context, tx pgx.Tx, k Keyed, work Work) (Response, error) {
@@ -74,7 +85,7 @@ func once(ctx context.Context, tx pgx.Tx, k Keyed, work Work) (Response, error) 
 
 // attempt does the work under a savepoint, so that a refusal leaves nothing but its stored response.
 func attempt(ctx context.Context, tx pgx.Tx, k Keyed, now time.Time, work Work) (Response, error) {
-	savepoint, err := tx.Begin(ctx) //nolint:forbidigo // a savepoint of the transaction that Run opened
+	savepoint, err := tx.Begin(ctx)
 	if err != nil {
 		return Response{}, fmt.Errorf("set savepoint: %w", err)
 	}

@@ -231,9 +231,10 @@ func TestNumbersThatContradictTheBookAreRefused(t *testing.T) {
 	t.Parallel()
 	id := uuid.New()
 	for name, do := range map[string]func(*Book) error{
-		"hold of nothing":            func(b *Book) error { return b.Hold(anna, id, 0, b.now) },
-		"hold of less":               func(b *Book) error { return b.Hold(anna, id, -1, b.now) },
-		"hold above limit":           func(b *Book) error { return b.Hold(anna, id, money.MaxValue+1, b.now) },
+		"hold of nothing":  func(b *Book) error { return b.Hold(anna, id, 0, b.now) },
+		"hold of less":     func(b *Book) error { return b.Hold(anna, id, -1, b.now) },
+		"hold above limit": func(b *Book) error { return b.Hold(bob, id, money.MaxValue+1, b.now) },
+
 		"release of nothing":         func(b *Book) error { return b.Release(anna, id, 0, HoldReleased) },
 		"release of more than held":  func(b *Book) error { return b.Release(anna, id, 31, HoldReleased) },
 		"settle of nothing":          func(b *Book) error { return b.Settle(anna, bob, id, 30, 0) },

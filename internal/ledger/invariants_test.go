@@ -100,10 +100,10 @@ func plantedBugs() map[string]map[string]string {
 				WHERE id = @waiting`,
 		},
 		"accounts_complete": {
-			"a balance is lost":               "DELETE FROM balances WHERE account_id = @bob",
-			"an account is lost":              "DELETE FROM accounts WHERE id = @bob",
-			"a hold of nobody":                "UPDATE holds SET account_id = gen_random_uuid() WHERE id = @waiting",
-			"an account changes its currency": "UPDATE accounts SET currency = 'USD' WHERE id = @bob",
+			"a balance is lost":  "DELETE FROM balances WHERE account_id = @bob",
+			"an account is lost": "DELETE FROM accounts WHERE id = @bob",
+			"a hold of nobody":   "UPDATE holds SET account_id = gen_random_uuid() WHERE id = @waiting",
+			"another currency":   "UPDATE accounts SET currency = 'USD' WHERE id = @bob",
 		},
 		"balances_equal_postings": {
 			"a balance is edited": "UPDATE balances SET posted = posted + 1 WHERE account_id = @bob",

@@ -14,9 +14,10 @@ SELECT u.tenant_id, u.key, u.request_sha256, u.status, nullif(u.location, ''), u
                unnest(@locations::text[]) AS location, unnest(@bodies::bytea[]) AS body) AS u
  ORDER BY u.tenant_id, u.key;
 
--- SystemDeleteExpired removes one batch of keys older than the retention.
+-- SystemDeleteExpired removes one batch of keys older than the retention. now() is stable, as the block
+-- range index needs it; clock_timestamp() would read the whole table.
 -- name: SystemDeleteExpired :execrows
 DELETE FROM idempotency_keys d
  USING (SELECT k.tenant_id, k.key FROM idempotency_keys k
-         WHERE k.created_at < clock_timestamp() - @retention::interval LIMIT @batch_size) old
+         WHERE k.created_at < now() - @retention::interval LIMIT @batch_size) old
  WHERE d.tenant_id = old.tenant_id AND d.key = old.key;

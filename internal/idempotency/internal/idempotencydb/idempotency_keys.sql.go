@@ -98,7 +98,7 @@ func (q *Queries) InsertKeys(ctx context.Context, db DBTX, arg InsertKeysParams)
 const SystemDeleteExpired = `-- name: SystemDeleteExpired :execrows
 DELETE FROM idempotency_keys d
  USING (SELECT k.tenant_id, k.key FROM idempotency_keys k
-         WHERE k.created_at < clock_timestamp() - $1::interval LIMIT $2) old
+         WHERE k.created_at < now() - $1::interval LIMIT $2) old
  WHERE d.tenant_id = old.tenant_id AND d.key = old.key
 `
 
@@ -107,7 +107,8 @@ type SystemDeleteExpiredParams struct {
 	BatchSize int32
 }
 
-// SystemDeleteExpired removes one batch of keys older than the retention.
+// SystemDeleteExpired removes one batch of keys older than the retention. now() is stable, as the block
+// range index needs it; clock_timestamp() would read the whole table.
 func (q *Queries) SystemDeleteExpired(ctx context.Context, db DBTX, arg SystemDeleteExpiredParams) (int64, error) {
 	result, err := db.Exec(ctx, SystemDeleteExpired, arg.Retention, arg.BatchSize)
 	if err != nil {
