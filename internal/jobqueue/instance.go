@@ -101,7 +101,7 @@ WITH lost AS (
     SELECT args, kind, max_attempts, metadata, priority, queue, scheduled_at, 'available' FROM lost
     RETURNING queue
 ), woken AS (
-    SELECT pg_notify($2, json_build_object('queue', queue)::text) FROM (SELECT DISTINCT queue FROM added) q
+    SELECT pg_notify(current_schema() || '.' || $2, json_build_object('queue', queue)::text) FROM (SELECT DISTINCT queue FROM added) q
 )
 SELECT (SELECT count(*) FROM added), (SELECT count(*) FROM woken)`
 

@@ -31,7 +31,7 @@ const (
 // counted in rows.
 const maxAttempts = 3
 
-// notifyChannel is where River's clients listen for new jobs.
+// notifyChannel is where River's clients listen for new jobs, after the schema and a dot.
 const notifyChannel = "river_insert"
 
 // Job is a wake-up at a time.
@@ -54,7 +54,7 @@ WITH added AS (
                    unnest($3::text[]) AS queue, unnest($4::timestamptz[]) AS at) AS u
     RETURNING queue, scheduled_at
 )
-SELECT pg_notify($6, json_build_object('queue', queue)::text)
+SELECT pg_notify(current_schema() || '.' || $6, json_build_object('queue', queue)::text)
   FROM (SELECT DISTINCT queue FROM added WHERE scheduled_at <= clock_timestamp()) AS due`
 
 // Enqueue queues the insert of jobs into a batch.
