@@ -1,0 +1,87 @@
+package httpapi
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"example.com/holdfast/internal/problem"
+)
+
+const (
+	pageDefault = 50
+	pageMax     = 200
+)
+
+// A cursor is a version, the kind of its list, and where to go on; opaque to clients, so that it may
+// change.
+const (
+	cursorVersion  = 1
+	ofTransfers    = 't'
+	ofAccounts     = 'a'
+	ofPostings     = 'p'
+	cursorHeadSize = 2
+)
+
+func cursor(kind byte, position []byte) string {
+	return base64.RawURLEncoding.EncodeToString(append([]byte{cursorVersion, kind}, position...))
+}
+
+func position(kind byte, text string, size int) ([]byte, error) {
+	raw, err := base64.RawURLEncoding.DecodeString(text)
+	if err != nil || len(raw) != cursorHeadSize+size || raw[0] != cursorVersion || raw[1] != kind {
+		return nil, problem.Invalid("cursor", "is not a cursor of this list")
+	}
+	return raw[cursorHeadSize:], nil
+}
+
+// idPosition reads a cursor that stands at an id; without a cursor it is uuid.Nil.
+func idPosition(kind byte, text string) (uuid.UUID, error) {
+	if text == "" {
+		return uuid.Nil, nil
+	}
+	raw, err := position(kind, text, len(uuid.UUID{}))
+	if err != nil {
+		return uuid.Nil, err
+	}
+	return uuid.UUID(raw), nil
+}
+
+func versionCursor(version int64) string {
+	return cursor(ofPostings, binary.BigEndian.AppendUint64(nil, uint64(version))) //nolint:gosec // not negative
+}
+
+// versionPosition reads a cursor that stands at a version, or answers what there is without one.
+func versionPosition(text string, otherwise int64) (int64, error) {
+	if text == "" {
+		return otherwise, nil
+	}
+	raw, err := position(ofPostings, text, 8)
+	if err != nil {
+		return 0, err
+	}
+	version := int64(binary.BigEndian.Uint64(raw)) //nolint:gosec // a negative one finds nothing
+	return version, nil
+}
+
+func pageSize(limit *int32) (int, error) {
+	switch {
+	case limit == nil:
+		return pageDefault, nil
+	case *limit < 1 || *limit > pageMax:
+		return 0, problem.Invalid("limit", "has to be 1 to %d", pageMax)
+	}
+	return int(*limit), nil
+}
+
+// link is the Link header of a page with a next one.
+func (c *call) link(next string) string {
+	if next == "" {
+		return ""
+	}
+	values := c.url.Query()
+	values.Set("cursor", next)
+	return fmt.Sprintf("<%s?%s>; rel=\"next\"", c.url.EscapedPath(), values.Encode())
+}

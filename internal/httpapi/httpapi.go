@@ -1,0 +1,170 @@
+// Package httpapi is the HTTP side of Holdfast: the public API and the admin listener, as their
+// contracts in api/ say.
+//
+// routes.go shows every operation with what it needs. In front of an operation the same steps run in
+// the same order (steps.go): sign-in, scope, rate, admission, body, key. An operation decodes, calls a
+// service and returns a value or an error; answers that say no are written in one place (problem.go).
+// The package refuses to know SQL, to decide anything about money, and to trust a body: what is not
+// strictly in the contract is refused before a service sees it.
+//
+// Invariants: every response that is not 2xx is a problem of the closed table, except the
+// documents' and the readiness report; no text of an internal error reaches a client; every request
+// has a deadline, a bound on its body, and one log line.
+package httpapi
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/google/uuid"
+
+	"example.com/holdfast/internal/idempotency"
+	"example.com/holdfast/internal/ledger"
+	"example.com/holdfast/internal/outbox"
+	"example.com/holdfast/internal/tenancy"
+	"example.com/holdfast/internal/transfer"
+)
+
+// Keys says who holds a key.
+type Keys interface {
+	Authenticate(ctx context.Context, plain string) (tenancy.Principal, error)
+	AuthenticateAdmin(ctx context.Context, plain string) (tenancy.Admin, error)
+}
+
+// TransferWriter creates transfers.
+type TransferWriter interface {
+	Create(ctx context.Context, c transfer.Create) (idempotency.Response, error)
+	Reverse(ctx context.Context, r transfer.Reversal) (idempotency.Response, error)
+	Preview(ctx context.Context, tenantID uuid.UUID, items []transfer.New) ([]transfer.Result, error)
+}
+
+// TransferReader reads transfers.
+type TransferReader interface {
+	Get(ctx context.Context, ref transfer.Ref) (transfer.Transfer, error)
+	Wait(ctx context.Context, ref transfer.Ref, maxWait time.Duration) (transfer.Transfer, error)
+	List(ctx context.Context, tenantID uuid.UUID, f transfer.Filter) (transfer.Page, error)
+}
+
+// TransferDesk moves transfers for people and tells what happened to them.
+type TransferDesk interface {
+	Act(ctx context.Context, a transfer.Action) (idempotency.Response, error)
+	Events(ctx context.Context, ref transfer.Ref, after int32) ([]outbox.Event, error)
+	Reviews(ctx context.Context, limit int) ([]transfer.Transfer, error)
+}
+
+// Transfers is the transfer service.
+type Transfers interface {
+	TransferWriter
+	TransferReader
+	TransferDesk
+}
+
+// AccountWriter opens and changes accounts.
+type AccountWriter interface {
+	Create(
+		ctx context.Context, key idempotency.Keyed, n ledger.NewAccount,
+		render func(ledger.Account) idempotency.Response,
+	) (idempotency.Response, error)
+	SetStatus(
+		ctx context.Context, key idempotency.Keyed, id uuid.UUID, status string,
+		render func(ledger.Account) idempotency.Response,
+	) (idempotency.Response, error)
+}
+
+// AccountReader reads accounts.
+type AccountReader interface {
+	Account(ctx context.Context, ref ledger.Ref) (ledger.Account, error)
+	Accounts(ctx context.Context, tenantID, after uuid.UUID, limit int) ([]ledger.Account, error)
+}
+
+// AccountHistory reads what happened on accounts.
+type AccountHistory interface {
+	Postings(ctx context.Context, ref ledger.Ref, before int64, limit int) ([]ledger.Posting, error)
+	BalanceAt(ctx context.Context, ref ledger.Ref, at time.Time) (ledger.PostedBalance, error)
+}
+
+// Accounts is the ledger service.
+type Accounts interface {
+	AccountWriter
+	AccountReader
+	AccountHistory
+}
+
+// Check is one part that has to work before this instance takes traffic.
+type Check struct {
+	Name string
+	// Run says why the part is not ready, or nil. It has checkMax to answer.
+	Run func(context.Context) error
+}
+
+// The limits that a Config may change.
+const (
+	// DefaultInFlightMax is how many requests one listener works on at once.
+	DefaultInFlightMax = 2_048
+	// DefaultWaitersMax is how many of them may wait for a transfer's end.
+	DefaultWaitersMax = 1_024
+	// DefaultRatePerSecond is how many requests per second a tenant may send, and its burst.
+	DefaultRatePerSecond = 20_000
+)
+
+// Config is what a listener works with. Keys, Transfers, Accounts, Now and Log have to be there; the
+// admin listener needs no Accounts.
+type Config struct {
+	Keys      Keys
+	Transfers Transfers
+	Accounts  Accounts
+	// Admit is asked before a creating request of a key with the traffic class is read; an error is
+	// its answer. Nil admits all.
+	Admit func(class string) error
+	// Checks are what /readyz of the admin listener runs.
+	Checks []Check
+	// InFlightMax, WaitersMax and RatePerSecond are the defaults above when they are zero.
+	InFlightMax   int
+	WaitersMax    int
+	RatePerSecond int
+	// KeyReusedStatus is the status of idempotency_key_reused: 409 when it is zero, or 422 as the
+	// IETF draft says.
+	KeyReusedStatus int
+	Now             func() time.Time
+	Log             *slog.Logger
+}
+
+func (c Config) withDefaults() Config {
+	if c.InFlightMax == 0 {
+		c.InFlightMax = DefaultInFlightMax
+	}
+	if c.WaitersMax == 0 {
+		c.WaitersMax = DefaultWaitersMax
+	}
+	if c.RatePerSecond == 0 {
+		c.RatePerSecond = DefaultRatePerSecond
+	}
+	if c.Admit == nil {
+		c.Admit = func(string) error { return nil }
+	}
+	return c
+}
+
+// The timeouts of a server. A route's budget ends before any of the whole-request ones.
+const (
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 40 * time.Second
+	writeTimeout      = 45 * time.Second
+	idleTimeout       = 2 * time.Minute
+	headerMaxBytes    = 16 << 10
+)
+
+// NewServer is a server for a handler of this package, with its timeouts and limits.
+func NewServer(handler http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    headerMaxBytes,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+}

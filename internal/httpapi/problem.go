@@ -1,0 +1,152 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	jsonv2 "github.com/go-json-experiment/json"
+
+	"example.com/holdfast/internal/groupcommit"
+	"example.com/holdfast/internal/httpapi/internal/publicapi"
+	"example.com/holdfast/internal/idempotency"
+	"example.com/holdfast/internal/pgtx"
+	"example.com/holdfast/internal/problem"
+)
+
+const (
+	typeJSON    = "application/json"
+	typeProblem = "application/problem+json"
+	// problemPages is where the type of a problem leads.
+	problemPages = "/problems/"
+)
+
+// shared is what both listeners work with.
+type shared struct {
+	cfg    Config
+	signIn signIn
+	// limits is nil where nobody's rate is limited.
+	limits *limiter
+	// waiting counts the requests that wait for a transfer's end.
+	waiting waiting
+}
+
+// meaning is the table's, but for the one status that is a setting.
+func (s *shared) meaning(code problem.Code) problem.Meaning {
+	m := problem.MeaningOf(code)
+	if code == problem.KeyReused && s.cfg.KeyReusedStatus != 0 {
+		m.Status = s.cfg.KeyReusedStatus
+	}
+	return m
+}
+
+// fail answers a request with the problem that err is. It is the one place where a refusal is written.
+func (s *shared) fail(w http.ResponseWriter, c *call, err error) {
+	p := explain(err)
+	m := s.meaning(p.Code)
+	c.code = p.Code
+	switch p.Code {
+	case problem.Internal, problem.Unavailable, problem.DeadlineExceeded:
+		c.err = err
+	default: // the code says it all, and the text may be long
+	}
+	h := w.Header()
+	if p.RetryAfter > 0 {
+		h.Set("Retry-After", seconds(p.RetryAfter))
+	}
+	if m.Status == http.StatusUnauthorized {
+		h.Set("WWW-Authenticate", "Bearer")
+	}
+	if p.Code == problem.BodyTooLarge || p.Code == problem.RequestTimeout {
+		h.Set("Connection", "close") // what is left of the body is not worth reading
+	}
+	write(w, typeProblem, m.Status, s.problemBody(p, c.requestID))
+}
+
+// seconds rounds up: who comes back after them has waited long enough.
+func seconds(d time.Duration) string {
+	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
+}
+
+func write(w http.ResponseWriter, contentType string, status int, text []byte) {
+	h := w.Header()
+	h.Set("Content-Type", contentType)
+	h.Set("Content-Length", strconv.Itoa(len(text)))
+	w.WriteHeader(status)
+	_, _ = w.Write(text) // a client that has gone needs no answer
+}
+
+// render puts a problem into the form of the contract.
+func (s *shared) render(p *problem.Error, requestID string) publicapi.Problem {
+	m := s.meaning(p.Code)
+	out := publicapi.Problem{
+		Type: problemPages + string(m.Code), Title: m.Title, Status: int32(m.Status), Code: string(m.Code),
+		Detail: p.Detail, Retryable: m.Retryable, SafeNewKey: m.SafeNewKey, RequestID: requestID,
+	}
+	for _, f := range p.Fields {
+		out.Errors = append(out.Errors, publicapi.ProblemField{Pointer: f.Pointer, Detail: f.Detail})
+	}
+	return out
+}
+
+func (s *shared) problemBody(p *problem.Error, requestID string) []byte {
+	return marshal(s.render(p, requestID))
+}
+
+// refusal is a stored refusal of a keyed request: its replays name the request that was first.
+func (s *shared) refusal(p *problem.Error, requestID string) idempotency.Response {
+	return idempotency.Response{Status: s.meaning(p.Code).Status, Body: s.problemBody(p, requestID)}
+}
+
+// marshal writes a type of the contract. These types always marshal; a text that is not UTF-8, which
+// only a damaged row could hold, is mended.
+func marshal(v any) []byte {
+	text, err := jsonv2.Marshal(v, writeOptions())
+	if err != nil {
+		return []byte(`null`)
+	}
+	return text
+}
+
+// explain finds the problem that an error of a service means to a client.
+func explain(err error) *problem.Error {
+	var p *problem.Error
+	var network net.Error
+	switch {
+	case errors.As(err, &p):
+		return p
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), stoppedByServer(err):
+		return problem.Wrap(problem.DeadlineExceeded, err, "The time for this request is up.")
+	case errors.Is(err, groupcommit.ErrFull):
+		return later(problem.Overloaded, err, "Too much work is waiting already.")
+	case errors.Is(err, groupcommit.ErrStopped):
+		return later(problem.Unavailable, err, "This instance is stopping.")
+	case pgtx.Unknown(err), pgtx.Busy(err), outOfReach(err), errors.As(err, &network),
+		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
+		return later(problem.Unavailable, err, "The database does not answer as it should.")
+	}
+	return problem.Of(err)
+}
+
+func later(code problem.Code, err error, detail string) *problem.Error {
+	p := problem.Wrap(code, err, detail)
+	p.RetryAfter = retryAfterBusy
+	return p
+}
+
+// codeCanceled is the SQLSTATE of a statement that ran into statement_timeout, which is the
+// request's deadline as the database knows it.
+const codeCanceled = "57014"
+
+func stoppedByServer(err error) bool { return pgtx.Code(err) == codeCanceled }
+
+// outOfReach says that the SQLSTATE is of a connection that failed (class 08), of too few resources
+// (53) or of an operator's intervention (57).
+func outOfReach(err error) bool {
+	code := pgtx.Code(err)
+	return len(code) == 5 && (code[:2] == "08" || code[:2] == "53" || code[:2] == "57")
+}

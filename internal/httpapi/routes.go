@@ -1,0 +1,127 @@
+package httpapi
+
+import (
+	"net/http"
+	"time"
+
+	"example.com/holdfast/internal/httpapi/internal/adminapi"
+	"example.com/holdfast/internal/httpapi/internal/publicapi"
+	"example.com/holdfast/internal/tenancy"
+)
+
+// The budgets: the longest Request-Timeout that counts.
+const (
+	readBudget  = 5 * time.Second
+	writeBudget = 10 * time.Second
+	bulkBudget  = 20 * time.Second
+	waitBudget  = 35 * time.Second
+)
+
+// class says what a route does to the amount of open work.
+type class string
+
+const (
+	// creates adds work: it is asked for admission before its body is read.
+	creates class = "create"
+	// changes ends work or adds none: it always passes.
+	changes class = "change"
+	// reads looks.
+	reads class = "read"
+)
+
+// needs is what a request of the route has to bring along.
+type needs uint8
+
+const (
+	body needs = 1 << iota
+	key
+	// optional: the body may be left out.
+	optional
+)
+
+// access is the scope or the role that a key needs; open needs no key.
+type access string
+
+const (
+	open       access = ""
+	seesMoney         = access(tenancy.TransfersRead)
+	movesMoney        = access(tenancy.TransfersWrite)
+	seesAccts         = access(tenancy.AccountsRead)
+	opensAccts        = access(tenancy.AccountsWrite)
+	views             = access(tenancy.Viewer)
+	operates          = access(tenancy.Operator)
+)
+
+// route is one operation of a contract and what it needs.
+type route struct {
+	method    string
+	pattern   string
+	operation string
+	access    access
+	class     class
+	budget    time.Duration
+	needs     needs
+	// query names the parameters that may be in the query.
+	query []string
+}
+
+func (r *route) has(n needs) bool { return r.needs&n != 0 }
+
+// served is a route with the generated code that takes its parameters apart.
+type served[W any] struct {
+	route
+
+	handle func(*W, http.ResponseWriter, *http.Request)
+}
+
+type (
+	public = publicapi.ServerInterfaceWrapper
+	admin  = adminapi.ServerInterfaceWrapper
+)
+
+const (
+	get  = http.MethodGet
+	post = http.MethodPost
+	put  = http.MethodPut
+)
+
+const (
+	transfers = "/v1/transfers"
+	accounts  = "/v1/accounts"
+)
+
+// publicRoutes is the whole public API.
+func publicRoutes() []served[public] {
+	find := []string{"status", "account", "created_from", "created_to", "client_reference", "cursor", "limit"}
+	page := []string{"cursor", "limit"}
+	return []served[public]{
+		{route{post, transfers, "createTransfer", movesMoney, creates, writeBudget, key | body, nil}, (*public).CreateTransfer},
+		{route{post, transfers + "/bulk", "createTransfers", movesMoney, creates, bulkBudget, key | body, nil}, (*public).CreateTransfers},
+		{route{post, transfers + "/preview", "previewTransfers", movesMoney, reads, bulkBudget, body, nil}, (*public).PreviewTransfers},
+		{route{get, transfers, "listTransfers", seesMoney, reads, readBudget, 0, find}, (*public).ListTransfers},
+		{route{get, transfers + "/{id}", "getTransfer", seesMoney, reads, waitBudget, 0, nil}, (*public).GetTransfer},
+		{route{get, transfers + "/{id}/events", "listTransferEvents", seesMoney, reads, readBudget, 0, []string{"after"}}, (*public).ListTransferEvents},
+		{route{post, transfers + "/{id}/cancel", "cancelTransfer", movesMoney, changes, writeBudget, key | body | optional, nil}, (*public).CancelTransfer},
+		{route{post, transfers + "/{id}/reversals", "reverseTransfer", movesMoney, creates, writeBudget, key | body | optional, nil}, (*public).ReverseTransfer},
+		{route{post, accounts, "createAccount", opensAccts, creates, writeBudget, key | body, nil}, (*public).CreateAccount},
+		{route{get, accounts, "listAccounts", seesAccts, reads, readBudget, 0, page}, (*public).ListAccounts},
+		{route{get, accounts + "/{id}", "getAccount", seesAccts, reads, readBudget, 0, nil}, (*public).GetAccount},
+		{route{put, accounts + "/{id}/status", "setAccountStatus", opensAccts, changes, writeBudget, key | body, nil}, (*public).SetAccountStatus},
+		{route{get, accounts + "/{id}/balance", "getBalance", seesAccts, reads, readBudget, 0, []string{"at"}}, (*public).GetBalance},
+		{route{get, accounts + "/{id}/postings", "listPostings", seesAccts, reads, readBudget, 0, page}, (*public).ListPostings},
+		{route{get, "/problems", "listProblems", open, reads, readBudget, 0, nil}, (*public).ListProblems},
+		{route{get, "/problems/{code}", "getProblem", open, reads, readBudget, 0, nil}, (*public).GetProblem},
+		{route{get, "/livez", "getLivez", open, reads, readBudget, 0, nil}, (*public).GetLivez},
+	}
+}
+
+// adminRoutes is the whole admin API.
+func adminRoutes() []served[admin] {
+	const review = "/admin/v1/tenants/{tenant_id}/transfers/{id}/review"
+	return []served[admin]{
+		{route{get, "/livez", "getLivez", open, reads, readBudget, 0, nil}, (*admin).GetLivez},
+		{route{get, "/readyz", "getReadyz", open, reads, readBudget, 0, nil}, (*admin).GetReadyz},
+		{route{get, "/admin/v1/reviews", "listReviews", views, reads, readBudget, 0, []string{"limit"}}, (*admin).ListReviews},
+		{route{post, review, "decideReview", operates, changes, writeBudget, key | body, nil}, (*admin).DecideReview},
+	}
+}

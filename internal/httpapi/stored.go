@@ -1,0 +1,62 @@
+package httpapi
+
+import (
+	"net/http"
+
+	jsonv2 "github.com/go-json-experiment/json"
+
+	"example.com/holdfast/internal/idempotency"
+	"example.com/holdfast/internal/problem"
+)
+
+// stored is the answer to a keyed request: the bytes that were stored with its outcome, so that the
+// first answer and its replays are the same.
+type stored struct {
+	idempotency.Response
+
+	call *call
+}
+
+func (s stored) write(w http.ResponseWriter) error {
+	h := w.Header()
+	if s.Location != "" {
+		h.Set("Location", s.Location)
+	}
+	if s.Replayed {
+		h.Set("Idempotent-Replayed", "true")
+		s.call.replayed = true
+	}
+	contentType := typeJSON
+	if s.Status >= http.StatusBadRequest {
+		contentType = typeProblem
+		var refusal struct {
+			Code problem.Code `json:"code"`
+		}
+		if err := jsonv2.Unmarshal(s.Body, &refusal); err == nil {
+			s.call.code = refusal.Code
+		}
+	}
+	write(w, contentType, s.Status, s.Body)
+	return nil
+}
+
+// VisitCreateTransferResponse writes the answer.
+func (s stored) VisitCreateTransferResponse(w http.ResponseWriter) error { return s.write(w) }
+
+// VisitCreateTransfersResponse writes the answer.
+func (s stored) VisitCreateTransfersResponse(w http.ResponseWriter) error { return s.write(w) }
+
+// VisitCancelTransferResponse writes the answer.
+func (s stored) VisitCancelTransferResponse(w http.ResponseWriter) error { return s.write(w) }
+
+// VisitReverseTransferResponse writes the answer.
+func (s stored) VisitReverseTransferResponse(w http.ResponseWriter) error { return s.write(w) }
+
+// VisitCreateAccountResponse writes the answer.
+func (s stored) VisitCreateAccountResponse(w http.ResponseWriter) error { return s.write(w) }
+
+// VisitSetAccountStatusResponse writes the answer.
+func (s stored) VisitSetAccountStatusResponse(w http.ResponseWriter) error { return s.write(w) }
+
+// VisitDecideReviewResponse writes the answer.
+func (s stored) VisitDecideReviewResponse(w http.ResponseWriter) error { return s.write(w) }
