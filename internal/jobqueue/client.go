@@ -16,8 +16,11 @@ const (
 	// fetchCooldown is the least time between two fetches of a queue: River's default of 100 ms would
 	// be the floor of every latency.
 	fetchCooldown = time.Millisecond
-	// fetchPollEvery finds jobs whose notification was lost, and jobs that became due.
-	fetchPollEvery = 25 * time.Millisecond
+	// pollUrgentEvery finds jobs that became due, and jobs whose wake-up was lost.
+	pollUrgentEvery = 100 * time.Millisecond
+	// pollNotificationEvery is when jobs of QueueNotification are found: nobody waits for them, so they
+	// are not announced, and what gathers between two polls shares its transactions.
+	pollNotificationEvery = 50 * time.Millisecond
 	// jobTimeout ends a cohort that hangs; each call in it is bounded much tighter.
 	jobTimeout = 2 * time.Minute
 	// keepFinished is how long finished jobs are kept: they prove nothing, the events do.
@@ -33,11 +36,14 @@ func NewClient(
 ) (*river.Client[pgx.Tx], error) {
 	queues := make(map[string]river.QueueConfig, len(maxInHand))
 	for queue, limit := range maxInHand {
-		queues[queue] = river.QueueConfig{MaxWorkers: limit}
+		queues[queue] = river.QueueConfig{MaxWorkers: limit, FetchPollInterval: pollUrgentEvery}
+		if queue == QueueNotification {
+			queues[queue] = river.QueueConfig{MaxWorkers: limit, FetchPollInterval: pollNotificationEvery}
+		}
 	}
 	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{
 		ID: id, Queues: queues, Workers: workers, Logger: log,
-		FetchCooldown: fetchCooldown, FetchPollInterval: fetchPollEvery, JobTimeout: jobTimeout,
+		FetchCooldown: fetchCooldown, FetchPollInterval: pollUrgentEvery, JobTimeout: jobTimeout,
 		CompletedJobRetentionPeriod: keepFinished, CancelledJobRetentionPeriod: keepFinished,
 	})
 	if err != nil {

@@ -45,7 +45,7 @@ type Job struct {
 
 // insertJobs puts jobs where River fetches them. A job that is due later is available too: River's
 // fetch compares scheduled_at with Postgres's now, while its scheduler would compare with its own
-// clock, every five seconds. One notification per queue wakes the fetchers.
+// clock, every five seconds. One notification per queue wakes the fetchers of what a client waits for.
 const insertJobs = `
 WITH added AS (
     INSERT INTO river_job (args, kind, max_attempts, queue, state, scheduled_at)
@@ -55,7 +55,7 @@ WITH added AS (
     RETURNING queue, scheduled_at
 )
 SELECT pg_notify(current_schema() || '.' || $6, json_build_object('queue', queue)::text)
-  FROM (SELECT DISTINCT queue FROM added WHERE scheduled_at <= clock_timestamp()) AS due`
+  FROM (SELECT DISTINCT queue FROM added WHERE scheduled_at <= clock_timestamp() AND queue <> $7) AS due`
 
 // Enqueue queues the insert of jobs into a batch.
 func Enqueue(write *pgx.Batch, jobs []Job) error {
@@ -71,7 +71,7 @@ func Enqueue(write *pgx.Batch, jobs []Job) error {
 		}
 		args[i], kinds[i], queues[i], at[i] = encoded, j.Kind, j.Queue, j.At
 	}
-	write.Queue(insertJobs, args, kinds, queues, at, maxAttempts, notifyChannel)
+	write.Queue(insertJobs, args, kinds, queues, at, maxAttempts, notifyChannel, QueueNotification)
 	return nil
 }
 
