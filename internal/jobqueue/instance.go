@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -21,6 +22,9 @@ const (
 	silenceMax = 2500 * time.Millisecond
 	// beatTimeout bounds one heartbeat and one round of the reaper.
 	beatTimeout = 2 * time.Second
+	// calmRounds is how many rounds the reaper leaves out after a heartbeat of its own failed: then the
+	// database was away, nobody could beat, and silence says nothing yet.
+	calmRounds = int32(silenceMax / beatEvery)
 )
 
 // Instance is one worker process: it beats, and it reaps the jobs of those that do not.
@@ -35,6 +39,8 @@ type Instance struct {
 
 	cancel context.CancelFunc
 	group  sync.WaitGroup
+	// blind is how many rounds the reaper still leaves out.
+	blind atomic.Int32
 }
 
 // Start writes the first heartbeat, so that the instance is known before it claims a job, and begins
@@ -49,7 +55,8 @@ func (i *Instance) Start(ctx context.Context) error {
 	return nil
 }
 
-// Stop ends the heartbeat and takes the instance off the list.
+// Stop ends the heartbeat and takes the instance off the list. It follows a Start that succeeded, and
+// the stop of the worker's client: jobs that are still running are taken over at once.
 func (i *Instance) Stop(ctx context.Context) error {
 	i.cancel()
 	i.group.Wait()
@@ -77,8 +84,11 @@ func (i *Instance) every(ctx context.Context, what string, do func(context.Conte
 func (i *Instance) beat(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
 	defer cancel()
-	err := jobqueuedb.New().SystemBeat(ctx, i.Pool, jobqueuedb.SystemBeatParams{ID: i.ID, Hostname: i.Host, Version: i.Version})
+	err := jobqueuedb.New().SystemBeat(ctx, i.Pool, jobqueuedb.SystemBeatParams{
+		ID: i.ID, Hostname: i.Host, Version: i.Version,
+	})
 	if err != nil {
+		i.blind.Store(calmRounds)
 		return fmt.Errorf("write heartbeat of %s: %w", i.ID, err)
 	}
 	return nil
@@ -86,7 +96,8 @@ func (i *Instance) beat(ctx context.Context) error {
 
 // takeOver ends the running jobs whose worker does not beat and inserts them again. A worker that was
 // only asleep completes nothing when it wakes: River completes a job only while it is running, and
-// every effect is guarded by the rows.
+// every effect is guarded by the rows. The new job keeps the count of attempts, so that its worker knows
+// that a call may have been sent before.
 const takeOver = `
 WITH lost AS (
     UPDATE river_job j
@@ -95,21 +106,27 @@ WITH lost AS (
        AND NOT EXISTS (SELECT FROM instances i
                         WHERE i.id = j.attempted_by[cardinality(j.attempted_by)]
                           AND i.heartbeat_at >= clock_timestamp() - $1::interval)
-    RETURNING j.args, j.kind, j.max_attempts, j.metadata, j.priority, j.queue, j.scheduled_at
+    RETURNING j.args, j.attempt, j.kind, j.max_attempts, j.metadata, j.priority, j.queue, j.scheduled_at
 ), added AS (
-    INSERT INTO river_job (args, kind, max_attempts, metadata, priority, queue, scheduled_at, state)
-    SELECT args, kind, max_attempts, metadata, priority, queue, scheduled_at, 'available' FROM lost
+    INSERT INTO river_job (args, attempt, kind, max_attempts, metadata, priority, queue, scheduled_at, state)
+    SELECT args, attempt, kind, max_attempts, metadata, priority, queue, scheduled_at, 'available' FROM lost
     RETURNING queue
 ), woken AS (
-    SELECT pg_notify(current_schema() || '.' || $2, json_build_object('queue', queue)::text) FROM (SELECT DISTINCT queue FROM added) q
+    SELECT pg_notify(current_schema() || '.' || $2, json_build_object('queue', queue)::text)
+      FROM (SELECT DISTINCT queue FROM added) q
 )
 SELECT (SELECT count(*) FROM added), (SELECT count(*) FROM woken)`
 
 func (i *Instance) reap(ctx context.Context) error {
+	if i.blind.Load() > 0 {
+		i.blind.Add(-1)
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
 	defer cancel()
 	var jobs, queues int64
-	if err := i.Pool.QueryRow(ctx, takeOver, pgtx.Interval(silenceMax), notifyChannel).Scan(&jobs, &queues); err != nil {
+	err := i.Pool.QueryRow(ctx, takeOver, pgtx.Interval(silenceMax), notifyChannel).Scan(&jobs, &queues)
+	if err != nil {
 		return fmt.Errorf("take over jobs of dead workers: %w", err)
 	}
 	if jobs > 0 {
@@ -118,7 +135,7 @@ func (i *Instance) reap(ctx context.Context) error {
 			i.Reaped(jobs)
 		}
 	}
-	if _, err := jobqueuedb.New().SystemForgetDead(ctx, i.Pool, pgtx.Interval(10*silenceMax)); err != nil {
+	if _, err = jobqueuedb.New().SystemForgetDead(ctx, i.Pool, pgtx.Interval(10*silenceMax)); err != nil {
 		return fmt.Errorf("forget dead instances: %w", err)
 	}
 	return nil

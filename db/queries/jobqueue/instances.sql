@@ -3,6 +3,7 @@
 INSERT INTO instances (id, hostname, version) VALUES (@id, @hostname, @version)
 ON CONFLICT (id) DO UPDATE SET heartbeat_at = clock_timestamp();
 
+-- SystemLeave takes an instance off the list at its own wish.
 -- name: SystemLeave :exec
 DELETE FROM instances WHERE id = @id;
 

@@ -57,6 +57,7 @@ const SystemLeave = `-- name: SystemLeave :exec
 DELETE FROM instances WHERE id = $1
 `
 
+// SystemLeave takes an instance off the list at its own wish.
 func (q *Queries) SystemLeave(ctx context.Context, db DBTX, id string) error {
 	_, err := db.Exec(ctx, SystemLeave, id)
 	return err
