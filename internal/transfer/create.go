@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"example.com/holdfast/internal/fault"
 	"example.com/holdfast/internal/idempotency"
 	"example.com/holdfast/internal/ledger"
 	"example.com/holdfast/internal/outbox"
@@ -16,6 +19,9 @@ import (
 	"example.com/holdfast/internal/problem"
 	"example.com/holdfast/internal/transfer/internal/transferdb"
 )
+
+// faultAfterAccept is where a test may crash an API between the commit and the reply.
+const faultAfterAccept = "transfer.accept.after_commit"
 
 // Result is the outcome of one item: a transfer, or why there is none.
 type Result struct {
@@ -33,7 +39,8 @@ type Create struct {
 	// batch: it has to be pure and quick.
 	Render func([]Result) idempotency.Response
 
-	ids []uuid.UUID
+	ids     []uuid.UUID
+	invalid []error
 }
 
 // accepted is what one Create came to.
@@ -54,29 +61,31 @@ func (s *Service) Create(ctx context.Context, c Create) (idempotency.Response, e
 		combiner = s.bulks
 	}
 	out, err := combiner.Do(ctx, c)
+	if err == nil {
+		err = fault.At(ctx, faultAfterAccept)
+	}
 	if err != nil {
 		return idempotency.Response{}, fmt.Errorf("accept transfer: %w", err)
 	}
 	return out.response, out.err
 }
 
-// prepare refuses what can be refused without looking at the accounts, and gives each item its id.
+// prepare does what needs no look at the accounts, before the batch: it validates each item and gives
+// it its id. A single item that is not valid ends the request; among several it is refused alone.
 func (c *Create) prepare() error {
 	if len(c.Items) == 0 || len(c.Items) > BulkMaxItems {
 		return problem.Invalid("/transfers", "has to have 1 to %d items", BulkMaxItems)
 	}
-	if len(c.Items) == 1 {
-		if err := c.Items[0].validate(); err != nil {
-			return err
-		}
-	}
-	c.ids = make([]uuid.UUID, len(c.Items))
-	for i := range c.ids {
+	c.ids, c.invalid = make([]uuid.UUID, len(c.Items)), make([]error, len(c.Items))
+	for i, n := range c.Items {
 		id, err := uuid.NewV7()
 		if err != nil {
 			return fmt.Errorf("make transfer id: %w", err)
 		}
-		c.ids[i] = id
+		c.ids[i], c.invalid[i] = id, n.validate()
+	}
+	if len(c.Items) == 1 {
+		return c.invalid[0]
 	}
 	return nil
 }
@@ -93,11 +102,28 @@ func (s *Service) flushAccepts(ctx context.Context, requests []Create) ([]accept
 			outcomes = b.decide(requests)
 			return b.write(ctx, write)
 		})
-	if decided && pgtx.Busy(err) {
+	switch {
+	case err == nil:
+		s.count(b.inserted)
+		return outcomes, nil
+	case pgtx.Busy(err) && decided:
 		return nil, idempotency.InProgress(err) // the balances were locked: only a key can be waited for
 	}
-	s.count(err, b.inserted)
-	return outcomes, err
+	return nil, busy(err)
+}
+
+// retryAfterBusy is how long a caller should wait when an account stayed locked.
+const retryAfterBusy = time.Second
+
+// busy tells the caller to come again when an account stayed locked for longer than anybody waits.
+func busy(err error) error {
+	var known *problem.Error
+	if !pgtx.Busy(err) || errors.As(err, &known) {
+		return err
+	}
+	p := problem.Wrap(problem.Unavailable, err, "An account of the transfer is locked.")
+	p.RetryAfter = retryAfterBusy
+	return p
 }
 
 // acceptBatch is what a batch of requests read and decided.
@@ -177,7 +203,10 @@ func (b *acceptBatch) decideOne(r Create) accepted {
 	}
 	results := make([]Result, len(r.Items))
 	for i, n := range r.Items {
-		t, err := b.accept(r, n, r.ids[i])
+		t, err := Transfer{}, r.invalid[i]
+		if err == nil {
+			t, err = b.accept(r, n, r.ids[i])
+		}
 		if err != nil {
 			results[i].Refused = problem.Of(err)
 			continue
@@ -191,14 +220,14 @@ func (b *acceptBatch) decideOne(r Create) accepted {
 	return accepted{response: response}
 }
 
-// accept decides one transfer: the rules of creation, in the order of the problem table.
+// accept decides one valid transfer. The first rule that refuses is the answer: the client's own
+// reference first, since it says that this may be a repetition; then the accounts, what is left to
+// reverse, and the funds.
 func (b *acceptBatch) accept(r Create, n New, id uuid.UUID) (Transfer, error) {
-	if err := n.validate(); err != nil {
-		return Transfer{}, err
-	}
 	ref := reference{r.Key.TenantID, n.ClientReference}
 	if n.ClientReference != "" && b.taken[ref] {
-		return Transfer{}, problem.New(problem.ReferenceUsed, "client_reference %q is already used.", n.ClientReference)
+		return Transfer{}, problem.New(problem.ReferenceUsed,
+			"client_reference %q is already used.", n.ClientReference)
 	}
 	now := b.book.Now()
 	t := Transfer{
@@ -210,13 +239,16 @@ func (b *acceptBatch) accept(r Create, n New, id uuid.UUID) (Transfer, error) {
 	if err := b.book.Check(t.debit(), t.credit(), t.Amount.Currency); err != nil {
 		return Transfer{}, err
 	}
-	if err := b.checkReversal(t); err != nil {
+	var err error
+	if t.Amount.Value, err = b.checkReversal(t, n.allLeft); err != nil {
 		return Transfer{}, err
 	}
-	if err := b.book.Hold(t.debit(), id, t.Amount.Value, t.PromiseAt.Add(reviewWindow)); err != nil {
+	if err := b.book.Hold(t.debit(), id, t.Amount.Value, t.PromiseAt.Add(holdMargin)); err != nil {
 		return Transfer{}, err
 	}
-	b.taken[ref] = true
+	if n.ClientReference != "" {
+		b.taken[ref] = true
+	}
 	if t.Reverses != uuid.Nil {
 		original := Ref{t.TenantID, t.Reverses}
 		b.originals[original].Reversed += t.Amount.Value
@@ -227,22 +259,29 @@ func (b *acceptBatch) accept(r Create, n New, id uuid.UUID) (Transfer, error) {
 	return t, nil
 }
 
-// checkReversal bounds the sum of the reversals of a settled transfer by its amount.
-func (b *acceptBatch) checkReversal(t Transfer) error {
+// checkReversal bounds the sum of the reversals of a settled transfer by its amount, and says how much
+// this one takes back.
+func (b *acceptBatch) checkReversal(t Transfer, allLeft bool) (int64, error) {
 	if t.Reverses == uuid.Nil {
-		return nil
+		return t.Amount.Value, nil
 	}
 	original := b.originals[Ref{t.TenantID, t.Reverses}]
 	switch {
 	case original == nil:
-		return problem.New(problem.NotFound, "Transfer %s does not exist.", t.Reverses)
+		return 0, notFound(t.Reverses)
 	case original.State != Settled || original.Reverses != uuid.Nil:
-		return problem.New(problem.NotReversible, "Only a settled transfer that is no reversal can be reversed.")
-	case t.Amount.Value > original.Amount.Value-original.Reversed:
-		return problem.New(problem.ReversalTooLarge, "%d of transfer %s is left to reverse.",
-			original.Amount.Value-original.Reversed, original.ID)
+		return 0, problem.New(problem.NotReversible,
+			"Only a settled transfer that is no reversal can be reversed.")
 	}
-	return nil
+	left, amount := original.Amount.Value-original.Reversed, t.Amount.Value
+	if allLeft && left > 0 {
+		amount = left
+	}
+	if amount > left {
+		return 0, problem.New(problem.ReversalTooLarge,
+			"%d of transfer %s is left to reverse.", left, original.ID)
+	}
+	return amount, nil
 }
 
 // write queues everything that the batch decided.
@@ -278,7 +317,8 @@ func insertTransfers(ctx context.Context, write *pgx.Batch, now time.Time, trans
 		Reverses: make([]uuid.UUID, n), PromisesAt: make([]time.Time, n),
 	}
 	for i, t := range transfers {
-		p.Tenants[i], p.Ids[i], p.FromAccounts[i], p.ToAccounts[i] = t.TenantID, t.ID, t.FromAccount, t.ToAccount
+		p.Tenants[i], p.Ids[i] = t.TenantID, t.ID
+		p.FromAccounts[i], p.ToAccounts[i] = t.FromAccount, t.ToAccount
 		p.Amounts[i], p.Currencies[i] = t.Amount.Value, t.Amount.Currency
 		p.ClientReferences[i], p.Metadata[i] = t.ClientReference, t.Metadata
 		p.Reverses[i], p.PromisesAt[i] = t.Reverses, t.PromiseAt
@@ -291,9 +331,9 @@ func addReversed(ctx context.Context, write *pgx.Batch, reversed map[Ref]int64) 
 		return nil
 	}
 	var p transferdb.AddReversedParams
-	for ref, amount := range reversed {
+	for _, ref := range slices.SortedFunc(maps.Keys(reversed), compareRefs) {
 		p.Tenants, p.Ids = append(p.Tenants, ref.TenantID), append(p.Ids, ref.ID)
-		p.Amounts = append(p.Amounts, amount)
+		p.Amounts = append(p.Amounts, reversed[ref])
 	}
 	return transferdb.New().AddReversed(ctx, pgtx.Into(write), p)
 }
@@ -319,14 +359,13 @@ func (s *Service) Reverse(ctx context.Context, r Reversal) (idempotency.Response
 	amount := original.Amount
 	if r.Amount != 0 {
 		amount.Value = r.Amount
-	} else if left := amount.Value - original.Reversed; left > 0 {
-		amount.Value = left
 	}
 	return s.Create(ctx, Create{
 		Key: r.Key, Actor: r.Actor, Cause: r.Cause, Render: r.Render,
 		Items: []New{{
 			FromAccount: original.ToAccount, ToAccount: original.FromAccount, Amount: amount,
-			ClientReference: r.ClientReference, Metadata: r.Metadata, reverses: original.ID,
+			ClientReference: r.ClientReference, Metadata: r.Metadata,
+			reverses: original.ID, allLeft: r.Amount == 0,
 		}},
 	})
 }
@@ -343,23 +382,36 @@ func (s *Service) Preview(ctx context.Context, tenantID uuid.UUID, items []New) 
 	if err := c.prepare(); err != nil {
 		return nil, err
 	}
-	err := pgtx.Run(ctx, s.pool, "preview transfers", func(ctx context.Context, tx pgx.Tx) error {
-		var read, write pgx.Batch
-		b := openAccepts(&read, []Create{c})
-		if err := tx.SendBatch(ctx, &read).Close(); err != nil {
-			return fmt.Errorf("read: %w", err)
+	var err error
+	for range batchAttempts {
+		err = pgtx.Run(ctx, s.pool, "preview transfers", func(ctx context.Context, tx pgx.Tx) error {
+			return preview(ctx, tx, c)
+		})
+		if !pgtx.Raced(err) {
+			break
 		}
-		b.decide([]Create{c})
-		if err := b.write(ctx, &write); err != nil {
-			return err
-		}
+	}
+	if !errors.Is(err, errPreview) {
+		return nil, busy(err)
+	}
+	return results, nil
+}
+
+// preview does all that Create does and ends in errPreview, which rolls it back.
+func preview(ctx context.Context, tx pgx.Tx, c Create) error {
+	var read, write pgx.Batch
+	b := openAccepts(&read, []Create{c})
+	if err := tx.SendBatch(ctx, &read).Close(); err != nil {
+		return fmt.Errorf("read: %w", err)
+	}
+	b.decide([]Create{c})
+	if err := b.write(ctx, &write); err != nil {
+		return err
+	}
+	if write.Len() > 0 {
 		if err := tx.SendBatch(ctx, &write).Close(); err != nil {
 			return fmt.Errorf("write: %w", err)
 		}
-		return errPreview
-	})
-	if !errors.Is(err, errPreview) {
-		return nil, err
 	}
-	return results, nil
+	return errPreview
 }

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -23,6 +25,7 @@ type cohort struct {
 	Transfers map[uuid.UUID][]uuid.UUID `json:"transfers"`
 }
 
+// refs lists the cohort in id order, each transfer once.
 func (c cohort) refs() []Ref {
 	var refs []Ref
 	for tenant, ids := range c.Transfers {
@@ -30,7 +33,8 @@ func (c cohort) refs() []Ref {
 			refs = append(refs, Ref{tenant, id})
 		}
 	}
-	return refs
+	slices.SortFunc(refs, compareRefs)
+	return slices.Compact(refs)
 }
 
 // The job kinds, one per step, on the queue of what the step waits for.
@@ -107,22 +111,34 @@ type cohortWorker[Job river.JobArgs] struct {
 
 // AddWorkers registers the workers of every job kind of this package.
 func (s *Service) AddWorkers(workers *river.Workers) {
-	river.AddWorker(workers, &cohortWorker[screenJob]{
+	river.AddWorker(workers, s.screener())
+	river.AddWorker(workers, s.settler())
+	river.AddWorker(workers, s.notifier())
+}
+
+func (s *Service) screener() *cohortWorker[screenJob] {
+	return &cohortWorker[screenJob]{
 		service: s, refs: func(j screenJob) []Ref { return j.refs() }, step: s.screen,
 		due: func(t Transfer) bool { return t.State == Accepted },
-	})
-	river.AddWorker(workers, &cohortWorker[settleJob]{
+	}
+}
+
+func (s *Service) settler() *cohortWorker[settleJob] {
+	return &cohortWorker[settleJob]{
 		service: s, refs: func(j settleJob) []Ref { return j.refs() }, step: s.settle,
 		due: func(t Transfer) bool { return t.State == Approved || t.State == InReview },
-	})
-	river.AddWorker(workers, &cohortWorker[notifyJob]{
+	}
+}
+
+func (s *Service) notifier() *cohortWorker[notifyJob] {
+	return &cohortWorker[notifyJob]{
 		service: s, refs: func(j notifyJob) []Ref { return j.refs() }, step: s.notify,
 		due: func(t Transfer) bool { return t.Notification == NotificationPending },
-	})
+	}
 }
 
 // Work processes a cohort and reports success also when a transfer could not be moved: the row says
-// what is left to do, and the sweeper wakes it again.
+// what is left to do, and the sweeper wakes it again. A process that stops gives the job back.
 func (w *cohortWorker[Job]) Work(ctx context.Context, job *river.Job[Job]) error {
 	s := w.service
 	loadedAt := s.cfg.Now()
@@ -132,41 +148,54 @@ func (w *cohortWorker[Job]) Work(ctx context.Context, job *river.Job[Job]) error
 	}
 	known := work{
 		actor: "worker:" + s.cfg.Instance, cause: "job:" + strconv.FormatInt(job.ID, 10),
-		now: now, loadedAt: loadedAt, clock: s.cfg.Now,
+		again: job.Attempt > 1, now: now, loadedAt: loadedAt, clock: s.cfg.Now,
 	}
 	var group sync.WaitGroup
+	var stoppedBy atomic.Pointer[error]
 	for _, t := range transfers {
 		if !w.due(t) || t.WakeAt.After(now) {
 			continue // done, or somebody set a later time
 		}
-		group.Go(func() { w.one(ctx, t, known) })
+		group.Go(func() {
+			if err := w.one(ctx, t, known); stopped(err) {
+				stoppedBy.Store(&err)
+			}
+		})
 	}
 	group.Wait()
+	if err := stoppedBy.Load(); err != nil {
+		return *err
+	}
 	return nil
 }
 
 // one processes one transfer; neither its error nor its panic reaches its neighbours.
-func (w *cohortWorker[Job]) one(ctx context.Context, t Transfer, known work) {
-	log := w.service.cfg.Log
+func (w *cohortWorker[Job]) one(ctx context.Context, t Transfer, known work) error {
+	log, metrics := w.service.cfg.Log, w.service.cfg.Metrics
 	defer func() {
 		if r := recover(); r != nil {
 			log.ErrorContext(ctx, "transfer step panicked", slog.String("transfer", t.ID.String()),
 				slog.Any("panic", r), slog.String("stack", string(debug.Stack())))
-			w.service.cfg.Metrics.StepFailed()
+			metrics.StepFailed()
 		}
 	}()
-	if err := w.step(ctx, t, known); err != nil && !stopped(err) {
-		log.ErrorContext(ctx, "transfer step failed", slog.String("transfer", t.ID.String()), slog.Any("error", err))
-		w.service.cfg.Metrics.StepFailed()
+	err := w.step(ctx, t, known)
+	if err != nil && !stopped(err) {
+		log.ErrorContext(ctx, "transfer step failed", slog.String("transfer", t.ID.String()),
+			slog.Any("error", err))
+		metrics.StepFailed()
 	}
+	return err
 }
 
 // The sweep, by Postgres's clock.
 const (
 	// sweepGrace is how long a due row may wait for its job before the sweeper asks.
 	sweepGrace = 2 * time.Second
-	// sweepBatchRows bounds one round of the sweeper per queue.
+	// sweepBatchRows bounds one transaction of the sweeper, and sweepRoundsMax how many of them one
+	// Sweep makes for a queue.
 	sweepBatchRows = 500
+	sweepRoundsMax = 20
 )
 
 // Sweep wakes transfers whose wake-up is due and that no live job names: in health there are none. It
@@ -182,46 +211,73 @@ func (s *Service) Sweep(ctx context.Context) (int, error) {
 		{jobqueue.QueueNotification, []State{Settled, Blocked, Canceled, Expired, Failed}},
 	} {
 		woken, err := s.sweepQueue(ctx, step.queue, step.states)
+		s.cfg.Metrics.Swept(woken)
+		total += woken
 		if err != nil {
 			return total, fmt.Errorf("sweep transfers of queue %s: %w", step.queue, err)
 		}
-		total += woken
 	}
-	s.cfg.Metrics.Swept(total)
 	return total, nil
 }
 
 func (s *Service) sweepQueue(ctx context.Context, queue string, states []State) (int, error) {
-	names := make([]string, len(states))
-	for i, state := range states {
-		names[i] = string(state)
-	}
-	var woken []Transfer
-	err := pgtx.Run(ctx, s.pool, "sweep transfers", func(ctx context.Context, tx pgx.Tx) error {
-		oldest, live, err := jobqueue.OldestLive(ctx, tx, queue)
-		if err != nil {
+	total := 0
+	for range sweepRoundsMax {
+		woken := 0
+		err := pgtx.Run(ctx, s.pool, "sweep transfers", func(ctx context.Context, tx pgx.Tx) error {
+			var err error
+			woken, err = wakeForgotten(ctx, tx, queue, states)
 			return err
-		}
-		var horizon time.Time
-		if err := tx.QueryRow(ctx, "SELECT clock_timestamp() - $1::interval", pgtx.Interval(sweepGrace)).
-			Scan(&horizon); err != nil {
-			return fmt.Errorf("read time: %w", err)
-		}
-		if live && oldest.Before(horizon) {
-			horizon = oldest
-		}
-		rows, err := transferdb.New().SystemWakeForgotten(ctx, tx, transferdb.SystemWakeForgottenParams{
-			Horizon: horizon, States: names, BatchSize: sweepBatchRows,
 		})
-		if err != nil || len(rows) == 0 {
-			return err
+		if pgtx.Raced(err) {
+			return total, nil // a row moved meanwhile, so it was not forgotten: look again next time
 		}
-		woken = fromRows(rows)
-		var write pgx.Batch
-		if err := enqueue(&write, woken); err != nil {
-			return err
+		if err != nil {
+			return total, err
 		}
-		return tx.SendBatch(ctx, &write).Close()
+		total += woken
+		if woken < sweepBatchRows {
+			break
+		}
+	}
+	return total, nil
+}
+
+// wakeForgotten wakes one batch. It looks at jobs and rows in one snapshot: a row and the job that was
+// committed with it are seen together or not at all, so no row is taken for forgotten in health.
+func wakeForgotten(ctx context.Context, tx pgx.Tx, queue string, states []State) (int, error) {
+	if _, err := tx.Exec(ctx, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"); err != nil {
+		return 0, fmt.Errorf("set isolation: %w", err)
+	}
+	oldest, live, err := jobqueue.OldestLive(ctx, tx, queue)
+	if err != nil {
+		return 0, err
+	}
+	var horizon time.Time
+	if err := tx.QueryRow(ctx, "SELECT clock_timestamp() - $1::interval", pgtx.Interval(sweepGrace)).
+		Scan(&horizon); err != nil {
+		return 0, fmt.Errorf("read time: %w", err)
+	}
+	if live && oldest.Before(horizon) {
+		horizon = oldest
+	}
+	rows, err := transferdb.New().SystemWakeForgotten(ctx, tx, transferdb.SystemWakeForgottenParams{
+		Horizon: horizon, States: names(states), BatchSize: sweepBatchRows,
 	})
-	return len(woken), err
+	if err != nil || len(rows) == 0 {
+		return 0, err
+	}
+	var write pgx.Batch
+	if err := enqueue(&write, fromRows(rows)); err != nil {
+		return 0, err
+	}
+	return len(rows), tx.SendBatch(ctx, &write).Close()
+}
+
+func names(states []State) []string {
+	texts := make([]string, len(states))
+	for i, state := range states {
+		texts[i] = string(state)
+	}
+	return texts
 }

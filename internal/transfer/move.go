@@ -3,6 +3,7 @@ package transfer
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -27,6 +28,11 @@ const attemptsMax = 100
 
 // retryGrain is the grain of retry times, so that the retries of a batch share a wake-up.
 const retryGrain = 50 * time.Millisecond
+
+// wakeIn is the next grain after a wait.
+func wakeIn(now time.Time, wait time.Duration) time.Time {
+	return now.Add(wait).Truncate(retryGrain).Add(retryGrain)
+}
 
 // move asks for one transfer to move, if it still is what the decision saw.
 type move struct {
@@ -61,8 +67,11 @@ func (s *Service) flushMoves(ctx context.Context, moves []move) ([]moved, error)
 			outcomes = b.decide(moves)
 			return b.write(ctx, write)
 		})
-	s.count(err, b.ended())
-	return outcomes, err
+	if err != nil {
+		return nil, err
+	}
+	s.count(b.ended())
+	return outcomes, nil
 }
 
 // moveBatch is what a batch of moves read and decided.
@@ -105,7 +114,7 @@ func (b *moveBatch) decide(moves []move) []moved {
 func (b *moveBatch) decideOne(m move) moved {
 	row := b.rows[m.seen.Ref]
 	if row == nil {
-		return moved{err: problem.New(problem.NotFound, "Transfer %s does not exist.", m.seen.ID)}
+		return moved{err: notFound(m.seen.ID)}
 	}
 	if row.State != m.seen.State || row.Version != m.seen.Version || row.Attempts != m.seen.Attempts {
 		return moved{transfer: *row, stale: true}
@@ -122,12 +131,12 @@ func (b *moveBatch) decideOne(m move) moved {
 
 // inTime turns a move that comes after the promise into the end that the promise has.
 func (b *moveBatch) inTime(t Transfer, m move) move {
-	late := !b.book.Now().Before(t.PromiseAt)
-	if len(m.events) == 0 && t.Attempts+1 >= attemptsMax {
-		m.events, m.reason = []Event{Fail}, ReasonAttempts
-	}
-	if late && (len(m.events) == 0 || m.events[0] == Approve || m.events[0] == Review || m.events[0] == Settle) {
+	goesOn := len(m.events) == 0 || slices.Contains([]Event{Approve, Review, Settle}, m.events[0])
+	switch {
+	case goesOn && !b.book.Now().Before(t.PromiseAt):
 		m.events, m.reason = []Event{Expire}, ReasonDeadline
+	case len(m.events) == 0 && t.Attempts+1 >= attemptsMax:
+		m.events, m.reason = []Event{Fail}, ReasonAttempts
 	}
 	return m
 }
@@ -138,7 +147,7 @@ func (b *moveBatch) apply(t Transfer, m move) (Transfer, []outbox.Event, error) 
 	t.UpdatedAt = now
 	if len(m.events) == 0 {
 		t.Attempts++
-		t.WakeAt = now.Add(m.retryIn).Truncate(retryGrain).Add(retryGrain)
+		t.WakeAt = wakeIn(now, m.retryIn)
 		return t, nil, nil
 	}
 	var events []outbox.Event
@@ -153,38 +162,47 @@ func (b *moveBatch) apply(t Transfer, m move) (Transfer, []outbox.Event, error) 
 	return t, events, nil
 }
 
-// step moves the transfer by one event. What a settlement finds impossible fails the transfer.
+// step moves the transfer by one event, and its money along. The table is asked first: a refused move
+// leaves the book as it was. What a settlement finds impossible fails the transfer.
 func (b *moveBatch) step(t Transfer, e Event, m move) (Transfer, error) {
-	reason := m.reason
-	if e == Settle {
-		if err := b.book.Settle(t.debit(), t.credit(), t.ID, t.Amount.Value, t.Amount.Value); err != nil {
-			e, reason = Fail, string(problem.Of(err).Code)
-		}
-	}
 	next, err := transition(t, e, b.book.Now())
 	if err != nil {
 		return Transfer{}, err
 	}
-	if next.State != Settled {
-		next.Reason = reason
-	}
-	if next.Reason == "" && next.State.Terminal() && next.State != Settled {
-		next.Reason = string(e)
-	}
 	if m.riskReference != "" {
 		next.RiskReference = m.riskReference
 	}
-	if !next.State.Terminal() || next.State == Settled {
+	if next.State == Settled {
+		if err := b.book.Settle(t.debit(), t.credit(), t.ID, t.Amount.Value, t.Amount.Value); err != nil {
+			m.reason = string(problem.Of(err).Code)
+			return b.step(t, Fail, m)
+		}
 		return next, nil
 	}
-	end := ledger.HoldReleased
-	if next.State == Expired {
-		end = ledger.HoldExpired
+	next.Reason = m.reason
+	if !next.State.Terminal() {
+		return next, nil
+	}
+	if next.Reason == "" {
+		next.Reason = string(e)
+	}
+	return next, b.release(next)
+}
+
+// release gives the funds of a transfer back that ended without being settled, and what a reversal
+// would have taken back of its original.
+func (b *moveBatch) release(t Transfer) error {
+	status := ledger.HoldReleased
+	if t.State == Expired {
+		status = ledger.HoldExpired
+	}
+	if err := b.book.Release(t.debit(), t.ID, t.Amount.Value, status); err != nil {
+		return err
 	}
 	if t.Reverses != uuid.Nil {
 		b.reversed[Ref{t.TenantID, t.Reverses}] -= t.Amount.Value
 	}
-	return next, b.book.Release(t.debit(), t.ID, t.Amount.Value, end)
+	return nil
 }
 
 // transition is the only place where a state changes: by the table, with the next version and the

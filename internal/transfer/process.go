@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,18 +33,18 @@ const (
 	faultAfterNote    = "transfer.note.after_commit"
 )
 
-// judge turns a decision of the risk service into the events of a transfer. An approval settles in
-// the same commit, since nothing external stands between the two.
-func judge(d risk.Decision) ([]Event, string) {
+// judge turns a decision of the risk service into the events of a transfer and their reason. An
+// approval settles in the same commit, since nothing external stands between the two.
+func judge(d risk.Decision) ([]Event, string, error) {
 	switch d.Outcome {
 	case risk.OutcomeApprove:
-		return []Event{Approve, Settle}, ""
+		return []Event{Approve, Settle}, "", nil
 	case risk.OutcomeReview:
-		return []Event{Review}, clean(d.Reason)
+		return []Event{Review}, clean(d.Reason), nil
 	case risk.OutcomeBlock:
-		return []Event{Block}, clean(d.Reason)
+		return []Event{Block}, clean(d.Reason), nil
 	}
-	return nil, ""
+	return nil, "", fmt.Errorf("risk service says %q", d.Outcome)
 }
 
 // clean makes a text from outside fit for a row: valid, printable and bounded.
@@ -66,7 +67,7 @@ func worth(wait, left time.Duration) bool { return budget.Fits(left, wait) }
 // screen takes an accepted transfer through the risk service and commits what it decided.
 func (s *Service) screen(ctx context.Context, t Transfer, w work) error {
 	if w.left(t.PromiseAt) <= 0 {
-		return s.move(ctx, move{seen: t, events: []Event{Expire}, reason: ReasonDeadline, actor: w.actor, cause: w.cause})
+		return s.move(ctx, w.expire(t))
 	}
 	if err := fault.At(ctx, faultBeforeScreen); err != nil {
 		return err
@@ -78,19 +79,23 @@ func (s *Service) screen(ctx context.Context, t Transfer, w work) error {
 	if err := fault.At(ctx, faultAfterScreen); err != nil {
 		return err
 	}
-	events, reason := judge(decision)
+	events, reason, err := judge(decision)
+	if err != nil {
+		return s.undecided(ctx, t, w, err)
+	}
 	return s.move(ctx, move{
-		seen: t, events: events, reason: reason, riskReference: clean(decision.Reference), actor: w.actor, cause: w.cause,
+		seen: t, events: events, reason: reason, riskReference: clean(decision.Reference),
+		actor: w.actor, cause: w.cause,
 	})
 }
 
-// askRisk asks for a decision within the promise. After a call without an answer the decision may be
-// there already: it is looked up by our key before anything is sent again.
+// askRisk asks for a decision within the promise. If a call may have been sent before, the decision may
+// be there already: it is looked up by our key before anything is sent again.
 func (s *Service) askRisk(ctx context.Context, t Transfer, w work) (risk.Decision, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.left(t.PromiseAt))
 	defer cancel()
 	key := t.ID.String() + "/screen"
-	if t.Attempts > 0 {
+	if w.asked(t) {
 		if decision, found, err := s.cfg.Risk.Find(ctx, key); found || err != nil {
 			return decision, err
 		}
@@ -107,11 +112,10 @@ func (s *Service) undecided(ctx context.Context, t Transfer, w work, cause error
 	wait := s.retryIn(t.Attempts, cause)
 	s.cfg.Log.InfoContext(ctx, "transfer step gave no answer", slog.String("transfer", t.ID.String()),
 		slog.Int("attempt", int(t.Attempts)+1), slog.Duration("retry_in", wait), slog.Any("error", cause))
-	m := move{seen: t, retryIn: wait, actor: w.actor, cause: w.cause}
 	if !worth(wait, w.left(t.PromiseAt)) {
-		m.events, m.reason = []Event{Expire}, ReasonDeadline
+		return s.move(ctx, w.expire(t))
 	}
-	return s.move(ctx, m)
+	return s.move(ctx, move{seen: t, retryIn: wait, actor: w.actor, cause: w.cause})
 }
 
 func (s *Service) retryIn(attempts int32, cause error) time.Duration {
@@ -128,14 +132,13 @@ func (s *Service) settle(ctx context.Context, t Transfer, w work) error {
 	if err := fault.At(ctx, faultBeforeSettle); err != nil {
 		return err
 	}
-	m := move{seen: t, events: []Event{Settle}, actor: w.actor, cause: w.cause}
-	if t.State == InReview {
-		if w.left(t.PromiseAt) > 0 {
-			return nil
-		}
-		m.events, m.reason = []Event{Expire}, ReasonDeadline
+	switch {
+	case t.State == Approved:
+		return s.move(ctx, move{seen: t, events: []Event{Settle}, actor: w.actor, cause: w.cause})
+	case w.left(t.PromiseAt) <= 0:
+		return s.move(ctx, w.expire(t))
 	}
-	return s.move(ctx, m)
+	return nil
 }
 
 // move hands a decision to the group commit. Who comes too late reports success: it is done.
@@ -153,20 +156,12 @@ func (s *Service) move(ctx context.Context, m move) error {
 	return fault.At(ctx, faultAfterMove)
 }
 
-// notify tells how a transfer ended, until it is told or told for too long.
+// notify tells how a transfer ended, until that is told or notifyWindow is over.
 func (s *Service) notify(ctx context.Context, t Transfer, w work) error {
 	if err := fault.At(ctx, faultBeforeNotify); err != nil {
 		return err
 	}
-	n := note{seen: t, result: NotificationSent}
-	if err := s.send(ctx, t, w); err != nil {
-		n.result, n.retryIn = NotificationPending, s.retryIn(t.Attempts, err)
-		if !worth(n.retryIn, w.left(t.UpdatedAt.Add(notifyWindow))) {
-			n.result = NotificationFailed
-		}
-		s.cfg.Log.InfoContext(ctx, "notification gave no answer", slog.String("transfer", t.ID.String()),
-			slog.Int("attempt", int(t.Attempts)+1), slog.String("result", n.result), slog.Any("error", err))
-	}
+	n := s.tell(ctx, t, w)
 	if err := fault.At(ctx, faultAfterNotify); err != nil {
 		return err
 	}
@@ -176,11 +171,30 @@ func (s *Service) notify(ctx context.Context, t Transfer, w work) error {
 	return fault.At(ctx, faultAfterNote)
 }
 
-func (s *Service) send(ctx context.Context, t Transfer, w work) error {
-	ctx, cancel := context.WithTimeout(ctx, w.left(t.UpdatedAt.Add(notifyWindow)))
+// tell sends the notification and says what to note. What nobody took within notifyWindow has failed.
+func (s *Service) tell(ctx context.Context, t Transfer, w work) note {
+	left := w.left(t.UpdatedAt.Add(notifyWindow))
+	if left <= 0 {
+		return note{seen: t, result: NotificationFailed}
+	}
+	err := s.send(ctx, t, w, left)
+	if err == nil {
+		return note{seen: t, result: NotificationSent}
+	}
+	n := note{seen: t, result: NotificationPending, retryIn: s.retryIn(t.Attempts, err)}
+	if !worth(n.retryIn, left) {
+		n.result = NotificationFailed
+	}
+	s.cfg.Log.InfoContext(ctx, "notification gave no answer", slog.String("transfer", t.ID.String()),
+		slog.Int("attempt", int(t.Attempts)+1), slog.String("result", n.result), slog.Any("error", err))
+	return n
+}
+
+func (s *Service) send(ctx context.Context, t Transfer, w work, left time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, left)
 	defer cancel()
 	key := t.ID.String() + "/notify"
-	if t.Attempts > 0 {
+	if w.asked(t) {
 		if sent, err := s.cfg.Notify.Sent(ctx, key); sent || err != nil {
 			return err
 		}
@@ -198,8 +212,8 @@ type note struct {
 	retryIn time.Duration
 }
 
-// flushNotes writes a batch of notification results. Only the notification changes, so no balance is
-// locked; a row that another worker marked already is left as it is.
+// flushNotes writes a batch of notification results in one transaction of two round trips. Only the
+// notification changes, so no balance is locked; a row that another worker marked is left as it is.
 func (s *Service) flushNotes(ctx context.Context, notes []note) ([]struct{}, error) {
 	var p transferdb.MarkNotifiedParams
 	var again []Transfer
@@ -218,19 +232,25 @@ func (s *Service) flushNotes(ctx context.Context, notes []note) ([]struct{}, err
 	return make([]struct{}, len(notes)), err
 }
 
+// decideNotes says what to write, in the order of ids so that two batches lock rows in one order, and
+// which transfers need another wake-up.
 func decideNotes(notes []note, now time.Time) (transferdb.MarkNotifiedParams, []Transfer) {
 	var p transferdb.MarkNotifiedParams
 	var again []Transfer
-	for _, n := range notes {
+	ordered := slices.SortedStableFunc(slices.Values(notes), func(a, b note) int {
+		return compareRefs(a.seen.Ref, b.seen.Ref)
+	})
+	for _, n := range ordered {
 		t := n.seen
 		t.WakeAt = time.Time{}
 		if n.result == NotificationPending {
 			t.Attempts++
-			t.WakeAt = now.Add(n.retryIn).Truncate(retryGrain).Add(retryGrain)
+			t.WakeAt = wakeIn(now, n.retryIn)
 			again = append(again, t)
 		}
 		p.Tenants, p.Ids = append(p.Tenants, t.TenantID), append(p.Ids, t.ID)
-		p.FromAttempts, p.ToAttempts = append(p.FromAttempts, n.seen.Attempts), append(p.ToAttempts, t.Attempts)
+		p.FromAttempts = append(p.FromAttempts, n.seen.Attempts)
+		p.ToAttempts = append(p.ToAttempts, t.Attempts)
 		p.Notifications, p.WakesAt = append(p.Notifications, n.result), append(p.WakesAt, t.WakeAt)
 	}
 	return p, again
@@ -239,8 +259,10 @@ func decideNotes(notes []note, now time.Time) (transferdb.MarkNotifiedParams, []
 // work is what a worker knows while it processes a cohort.
 type work struct {
 	actor, cause string
-	// loadedAt is the local time at which Postgres said now: promises are measured by Postgres's
-	// clock, waiting by ours.
+	// again says that the job ran before: what it called then may have been sent.
+	again bool
+	// now is Postgres's time and loadedAt the local time when the cohort was read: promises are
+	// measured by Postgres's clock, waiting by ours.
 	now      time.Time
 	loadedAt time.Time
 	clock    func() time.Time
@@ -249,6 +271,14 @@ type work struct {
 // left is how long it is until a time of Postgres's clock.
 func (w work) left(until time.Time) time.Duration {
 	return until.Sub(w.now) - w.clock().Sub(w.loadedAt)
+}
+
+// asked says whether a call of the present step may have been sent before.
+func (w work) asked(t Transfer) bool { return w.again || t.Attempts > 0 }
+
+// expire ends a transfer whose promise cannot be kept.
+func (w work) expire(t Transfer) move {
+	return move{seen: t, events: []Event{Expire}, reason: ReasonDeadline, actor: w.actor, cause: w.cause}
 }
 
 // load reads the transfers of a cohort with Postgres's time.

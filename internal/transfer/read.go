@@ -26,7 +26,8 @@ const (
 func fromRow(r transferdb.Transfers) Transfer {
 	return Transfer{
 		Ref: Ref{r.TenantID, r.ID}, FromAccount: r.FromAccount, ToAccount: r.ToAccount,
-		Amount: money.Amount{Value: r.Amount, Currency: r.Currency}, State: State(r.State), Version: r.Version,
+		Amount: money.Amount{Value: r.Amount, Currency: r.Currency},
+		State:  State(r.State), Version: r.Version,
 		Reason: pgtx.OrZero(r.Reason), ClientReference: pgtx.OrZero(r.ClientReference), Metadata: r.Metadata,
 		Reverses: pgtx.OrZero(r.Reverses), Reversed: r.Reversed, RiskReference: pgtx.OrZero(r.RiskReference),
 		Attempts: r.Attempts, Notification: r.Notification, WakeAt: pgtx.OrZero(r.WakeAt),
@@ -44,9 +45,15 @@ func fromRows(rows []transferdb.Transfers) []Transfer {
 
 // Get reads a transfer of a tenant.
 func (s *Service) Get(ctx context.Context, ref Ref) (Transfer, error) {
-	r, err := transferdb.New().GetTransfer(ctx, s.pool, transferdb.GetTransferParams{TenantID: ref.TenantID, ID: ref.ID})
+	return read(ctx, s.pool, ref)
+}
+
+func read(ctx context.Context, db transferdb.DBTX, ref Ref) (Transfer, error) {
+	r, err := transferdb.New().GetTransfer(ctx, db, transferdb.GetTransferParams{
+		TenantID: ref.TenantID, ID: ref.ID,
+	})
 	if errors.Is(err, pgx.ErrNoRows) {
-		return Transfer{}, problem.New(problem.NotFound, "Transfer %s does not exist.", ref.ID)
+		return Transfer{}, notFound(ref.ID)
 	}
 	if err != nil {
 		return Transfer{}, fmt.Errorf("read transfer %s: %w", ref.ID, err)
@@ -80,8 +87,17 @@ type Filter struct {
 	ClientReference string
 	// Before is where the page starts: the Next of the page before.
 	Before uuid.UUID
-	// Limit is how many transfers the page may have, 1 to PageMaxRows.
+	// Limit is how many transfers the page may have, kept between 1 and PageMaxRows.
 	Limit int
+}
+
+// passes says what the filter says of a transfer that was found by its reference.
+func (f Filter) passes(t Transfer) bool {
+	return (f.State == "" || t.State == f.State) &&
+		(f.Account == uuid.Nil || t.FromAccount == f.Account || t.ToAccount == f.Account) &&
+		(f.CreatedFrom.IsZero() || !t.CreatedAt.Before(f.CreatedFrom)) &&
+		(f.CreatedTo.IsZero() || t.CreatedAt.Before(f.CreatedTo)) &&
+		(f.Before == uuid.Nil || compareRefs(t.Ref, Ref{t.TenantID, f.Before}) < 0)
 }
 
 // Page is a page of transfers, newest first. Next is uuid.Nil on the last one. A page may be short,
@@ -94,17 +110,18 @@ type Page struct {
 // List reads a page of a tenant's transfers.
 func (s *Service) List(ctx context.Context, tenantID uuid.UUID, f Filter) (Page, error) {
 	if f.ClientReference != "" {
-		return s.byReference(ctx, tenantID, f.ClientReference)
+		return s.byReference(ctx, tenantID, f)
 	}
 	if f.Before == uuid.Nil {
 		f.Before = uuid.Max
 	}
+	limit := pageSize(f.Limit)
 	last, err := s.lastLookedAt(ctx, tenantID, f.Before)
 	if err != nil {
 		return Page{}, err
 	}
 	rows, err := transferdb.New().ListTransfers(ctx, s.pool, transferdb.ListTransfersParams{
-		TenantID: tenantID, Before: f.Before, LastLookedAt: last, PageSize: int32(f.Limit),
+		TenantID: tenantID, Before: f.Before, LastLookedAt: last, PageSize: limit,
 		State: pgtx.OrNull(string(f.State)), Account: pgtx.OrNull(f.Account),
 		CreatedFrom: pgtx.OrNull(f.CreatedFrom), CreatedTo: pgtx.OrNull(f.CreatedTo),
 	})
@@ -112,11 +129,14 @@ func (s *Service) List(ctx context.Context, tenantID uuid.UUID, f Filter) (Page,
 		return Page{}, fmt.Errorf("list transfers of tenant %s: %w", tenantID, err)
 	}
 	page := Page{Transfers: fromRows(rows), Next: last}
-	if len(rows) == f.Limit {
+	if len(rows) == int(limit) {
 		page.Next = rows[len(rows)-1].ID
 	}
 	return page, nil
 }
+
+// pageSize keeps a caller's limit between one row and PageMaxRows.
+func pageSize(limit int) int32 { return int32(min(max(limit, 1), PageMaxRows)) }
 
 // lastLookedAt is the id at which a page stops looking, or uuid.Nil if it may look at all there are.
 func (s *Service) lastLookedAt(ctx context.Context, tenantID, before uuid.UUID) (uuid.UUID, error) {
@@ -132,9 +152,10 @@ func (s *Service) lastLookedAt(ctx context.Context, tenantID, before uuid.UUID) 
 	return last, nil
 }
 
-func (s *Service) byReference(ctx context.Context, tenantID uuid.UUID, name string) (Page, error) {
+// byReference is a page of the one transfer that may have the reference.
+func (s *Service) byReference(ctx context.Context, tenantID uuid.UUID, f Filter) (Page, error) {
 	r, err := transferdb.New().GetByReference(ctx, s.pool, transferdb.GetByReferenceParams{
-		TenantID: tenantID, ClientReference: &name,
+		TenantID: tenantID, ClientReference: &f.ClientReference,
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Page{}, nil
@@ -142,7 +163,10 @@ func (s *Service) byReference(ctx context.Context, tenantID uuid.UUID, name stri
 	if err != nil {
 		return Page{}, fmt.Errorf("find transfer by reference: %w", err)
 	}
-	return Page{Transfers: []Transfer{fromRow(r)}}, nil
+	if t := fromRow(r); f.passes(t) {
+		return Page{Transfers: []Transfer{t}}, nil
+	}
+	return Page{}, nil
 }
 
 // Events reads the events of a transfer after a version, in their order.
@@ -155,7 +179,7 @@ func (s *Service) Events(ctx context.Context, ref Ref, after int32) ([]outbox.Ev
 
 // Reviews reads the transfers of all tenants that wait for an operator, the most urgent first.
 func (s *Service) Reviews(ctx context.Context, limit int) ([]Transfer, error) {
-	rows, err := transferdb.New().SystemReviews(ctx, s.pool, int32(limit))
+	rows, err := transferdb.New().SystemReviews(ctx, s.pool, pageSize(limit))
 	if err != nil {
 		return nil, fmt.Errorf("list reviews: %w", err)
 	}
@@ -174,14 +198,22 @@ type Action struct {
 	Render       func(Transfer) idempotency.Response
 }
 
+// validate refuses what no outsider may ask for, and a decision that nobody waits for.
 func (a Action) validate(t Transfer) error {
 	if why := invalidText(a.Reason, reasonMaxBytes); why != "" {
 		return problem.Invalid("/reason", "%s", why)
 	}
-	if a.Event != Cancel && t.State != InReview {
+	switch a.Event {
+	case Cancel:
+		return nil
+	case Approve, Block:
+		if t.State == InReview {
+			return nil
+		}
 		return problem.New(problem.IllegalTransition, "A transfer that is %s waits for no decision.", t.State)
+	case Review, Settle, Expire, Fail:
 	}
-	return nil
+	return fmt.Errorf("act on transfer %s: %q is no action", a.ID, a.Event)
 }
 
 // Act moves a transfer once per key, or says why it cannot.
@@ -189,6 +221,7 @@ func (s *Service) Act(ctx context.Context, a Action) (idempotency.Response, erro
 	var ended []Transfer
 	response, err := idempotency.Run(ctx, s.pool, "act on transfer", a.Key,
 		func(ctx context.Context, tx pgx.Tx, _ time.Time) (idempotency.Response, error) {
+			ended = nil // an earlier attempt was rolled back
 			b, out, err := a.run(ctx, tx)
 			if err != nil {
 				return idempotency.Response{}, err
@@ -196,22 +229,25 @@ func (s *Service) Act(ctx context.Context, a Action) (idempotency.Response, erro
 			ended = b.ended()
 			return a.Render(out), nil
 		})
-	s.count(err, ended)
-	return response, err
+	if err != nil {
+		return idempotency.Response{}, busy(err)
+	}
+	if !response.Replayed {
+		s.count(ended)
+	}
+	return response, nil
 }
 
+// run decides the move under the lock and writes it.
 func (a Action) run(ctx context.Context, tx pgx.Tx) (*moveBatch, Transfer, error) {
-	r, err := transferdb.New().GetTransfer(ctx, tx, transferdb.GetTransferParams{TenantID: a.Key.TenantID, ID: a.ID})
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, Transfer{}, problem.New(problem.NotFound, "Transfer %s does not exist.", a.ID)
-	}
+	seen, err := read(ctx, tx, Ref{a.Key.TenantID, a.ID})
 	if err != nil {
-		return nil, Transfer{}, fmt.Errorf("read transfer %s: %w", a.ID, err)
+		return nil, Transfer{}, err
 	}
-	m := move{seen: fromRow(r), events: []Event{a.Event}, reason: a.Reason, actor: a.Actor, cause: a.Cause}
-	var read, write pgx.Batch
-	b := openMoves(&read, []move{m})
-	if err := tx.SendBatch(ctx, &read).Close(); err != nil {
+	m := move{seen: seen, events: []Event{a.Event}, reason: a.Reason, actor: a.Actor, cause: a.Cause}
+	var reads, write pgx.Batch
+	b := openMoves(&reads, []move{m})
+	if err := tx.SendBatch(ctx, &reads).Close(); err != nil {
 		return nil, Transfer{}, fmt.Errorf("lock transfer %s: %w", a.ID, err)
 	}
 	if locked := b.rows[m.seen.Ref]; locked != nil {

@@ -98,10 +98,7 @@ func (s *Service) Stop() {
 }
 
 // count tells the metrics what a committed batch brought about.
-func (s *Service) count(err error, transfers []Transfer) {
-	if err != nil {
-		return
-	}
+func (s *Service) count(transfers []Transfer) {
 	for _, t := range transfers {
 		reason := ""
 		if t.State == Expired || t.State == Failed { // the program's own reasons, so a bounded set

@@ -39,21 +39,21 @@ type edge = fsm.Edge[State, Event]
 //
 //nolint:gochecknoglobals // the one table, read-only
 var Transitions = mustTable(
-	edge{Accepted, Approve, Approved},
-	edge{Accepted, Review, InReview},
-	edge{Accepted, Block, Blocked},
-	edge{InReview, Approve, Approved},
-	edge{InReview, Block, Blocked},
-	edge{Approved, Settle, Settled},
-	edge{Accepted, Cancel, Canceled},
-	edge{InReview, Cancel, Canceled},
-	edge{Approved, Cancel, Canceled},
-	edge{Accepted, Expire, Expired},
-	edge{InReview, Expire, Expired},
-	edge{Approved, Expire, Expired},
-	edge{Accepted, Fail, Failed},
-	edge{InReview, Fail, Failed},
-	edge{Approved, Fail, Failed},
+	edge{From: Accepted, Event: Approve, To: Approved},
+	edge{From: Accepted, Event: Review, To: InReview},
+	edge{From: Accepted, Event: Block, To: Blocked},
+	edge{From: InReview, Event: Approve, To: Approved},
+	edge{From: InReview, Event: Block, To: Blocked},
+	edge{From: Approved, Event: Settle, To: Settled},
+	edge{From: Accepted, Event: Cancel, To: Canceled},
+	edge{From: InReview, Event: Cancel, To: Canceled},
+	edge{From: Approved, Event: Cancel, To: Canceled},
+	edge{From: Accepted, Event: Expire, To: Expired},
+	edge{From: InReview, Event: Expire, To: Expired},
+	edge{From: Approved, Event: Expire, To: Expired},
+	edge{From: Accepted, Event: Fail, To: Failed},
+	edge{From: InReview, Event: Fail, To: Failed},
+	edge{From: Approved, Event: Fail, To: Failed},
 )
 
 func mustTable(edges ...edge) fsm.Table[State, Event] {

@@ -12,7 +12,9 @@
 package transfer
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
 	"time"
 	"unicode/utf8"
 
@@ -48,6 +50,9 @@ const (
 	reviewWindow = 24 * time.Hour
 	// notifyWindow is how long a notification is tried after the end of its transfer.
 	notifyWindow = 24 * time.Hour
+	// holdMargin is how long a hold stays good after the first promise: a review and the settlement
+	// after it may still come.
+	holdMargin = reviewWindow + promiseWindow
 )
 
 // The notification of a transfer's end.
@@ -92,6 +97,17 @@ type Transfer struct {
 	UpdatedAt time.Time
 }
 
+func compareRefs(a, b Ref) int {
+	if c := bytes.Compare(a.TenantID[:], b.TenantID[:]); c != 0 {
+		return c
+	}
+	return bytes.Compare(a.ID[:], b.ID[:])
+}
+
+func notFound(id uuid.UUID) error {
+	return problem.New(problem.NotFound, "Transfer %s does not exist.", id)
+}
+
 func (t Transfer) debit() ledger.Ref  { return ledger.Ref{TenantID: t.TenantID, ID: t.FromAccount} }
 func (t Transfer) credit() ledger.Ref { return ledger.Ref{TenantID: t.TenantID, ID: t.ToAccount} }
 
@@ -102,7 +118,10 @@ type New struct {
 	Amount          money.Amount
 	ClientReference string
 	Metadata        json.RawMessage
-	reverses        uuid.UUID
+	// reverses is the transfer to reverse, and allLeft asks for all that is left of it: how much that
+	// is, is only known under the lock. Amount is then that of the original.
+	reverses uuid.UUID
+	allLeft  bool
 }
 
 // validate finds every problem that shows without looking at the accounts.
@@ -126,13 +145,29 @@ func (n New) validate() error {
 	if why := invalidText(n.ClientReference, referenceMaxBytes); why != "" {
 		add("/client_reference", why)
 	}
-	if len(n.Metadata) > metadataMaxBytes {
-		add("/metadata", "is longer than 4096 bytes")
+	if why := invalidMetadata(n.Metadata); why != "" {
+		add("/metadata", why)
 	}
 	if fields == nil {
 		return nil
 	}
-	return &problem.Error{Code: problem.ValidationFailed, Detail: "The transfer is not valid.", Fields: fields}
+	return &problem.Error{
+		Code: problem.ValidationFailed, Detail: "The transfer is not valid.", Fields: fields,
+	}
+}
+
+// invalidMetadata says what is wrong with metadata, or "". One bad text in a batch would spoil the
+// transaction of all its neighbours, so what Postgres refuses is refused here.
+func invalidMetadata(metadata json.RawMessage) string {
+	switch {
+	case len(metadata) > metadataMaxBytes:
+		return fmt.Sprintf("is longer than %d bytes", metadataMaxBytes)
+	case len(metadata) > 0 && (!utf8.Valid(metadata) || !json.Valid(metadata)):
+		return "is not valid JSON"
+	case len(metadata) > 0 && bytes.TrimLeft(metadata, " \t\r\n")[0] != '{':
+		return "is not a JSON object"
+	}
+	return ""
 }
 
 // invalidText says what is wrong with a text that goes into a row, or "".

@@ -1,3 +1,4 @@
+-- InsertTransfers stores accepted transfers with their first wake-up.
 -- name: InsertTransfers :exec
 INSERT INTO transfers (tenant_id, id, from_account, to_account, amount, currency, state, version,
                        client_reference, metadata, reverses, wake_at, promise_at, created_at, updated_at)
@@ -113,18 +114,20 @@ OFFSET @last_offset LIMIT 1;
 
 -- SystemReviews reads what waits for an operator. The index on wake_at bounds it to open rows.
 -- name: SystemReviews :many
+-- @sqlc-vet-disable no-sequential-scan
 SELECT t.* FROM transfers t
  WHERE t.wake_at IS NOT NULL AND t.state = 'in_review'
  ORDER BY t.wake_at
  LIMIT @page_size;
 
 -- SystemWakeForgotten claims rows of one queue that were due before the horizon and have no live job,
--- and moves their wake-up to now; the same transaction enqueues it. The rows of a queue are told by
--- what has to be done next: screen what is accepted, settle or expire what is approved or in review,
--- notify what has ended.
+-- and moves their wake-up to one common time, so that they share jobs; the same transaction enqueues
+-- them. The rows of a queue are told by what has to be done next: screen what is accepted, settle or
+-- expire what is approved or in review, notify what has ended. A forgotten row counts an attempt: its
+-- worker may have died after a call, so the next one asks before it sends, and who comes back is stale.
 -- name: SystemWakeForgotten :many
 UPDATE transfers t
-   SET wake_at = clock_timestamp()
+   SET wake_at = statement_timestamp(), attempts = t.attempts + 1
   FROM (SELECT f.tenant_id, f.id FROM transfers f
          WHERE f.wake_at < @horizon::timestamptz AND f.state = ANY (@states::text[])
          ORDER BY f.wake_at
@@ -133,5 +136,7 @@ UPDATE transfers t
  WHERE t.tenant_id = lost.tenant_id AND t.id = lost.id
 RETURNING t.*;
 
+-- SystemTransitions reads the second copy of the table of legal moves.
 -- name: SystemTransitions :many
+-- @sqlc-vet-disable no-sequential-scan
 SELECT from_state, event, to_state FROM transfer_transitions ORDER BY from_state, event;
