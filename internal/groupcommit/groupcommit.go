@@ -5,14 +5,15 @@
 // once) and to know what an item is.
 //
 // Invariant: an item is handed to flush by one flight at a time, and every item that was taken gets
-// exactly one answer. An item that fails alone never fails its neighbours: when a batch fails for a
-// reason that one item can cause, every item is done again by itself.
+// exactly one answer, even if flush panics. An item that fails alone never fails its neighbours: a batch
+// that fails for a reason that one item can cause is halved until that item is by itself.
 package groupcommit
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 )
 
@@ -23,10 +24,22 @@ var (
 )
 
 // Flush does a batch in one transaction and returns an outcome per item, in the same order. An
-// error means that nothing of the batch is known to have happened.
+// error means that nothing of the batch is known to have happened. It bounds its own time, and it does
+// an item that it is handed again only once. The slice is its own.
 type Flush[Item, Outcome any] func(ctx context.Context, items []Item) ([]Outcome, error)
 
-// Config says how a combiner works. Every number has to be positive.
+// PanicError is what a caller gets whose item made flush panic.
+type PanicError struct {
+	// Value is what flush panicked with.
+	Value any
+	// Stack is where it did.
+	Stack []byte
+}
+
+// Error names the value; the stack is for logs.
+func (e *PanicError) Error() string { return fmt.Sprintf("flush panicked: %v", e.Value) }
+
+// Config says how a combiner works. Every number has to be positive, and Again and Alone are needed.
 type Config struct {
 	Name string
 	// BatchMax is the largest batch, in items.
@@ -39,7 +52,7 @@ type Config struct {
 	Attempts int
 	// Again says whether the same batch may succeed when it is done again at once.
 	Again func(error) bool
-	// Alone says whether one item of the batch may have caused the error.
+	// Alone says whether one item of the batch may have caused the error. A panic always may.
 	Alone func(error) bool
 	// Observe is told the size of each batch that was committed; nil is allowed.
 	Observe func(size int)
@@ -57,46 +70,60 @@ type answer[Outcome any] struct {
 
 // Combiner hands batches of items to a Flush. It works between Start and Stop.
 type Combiner[Item, Outcome any] struct {
-	cfg   Config
-	flush Flush[Item, Outcome]
-	queue chan call[Item, Outcome]
-	stop  chan struct{}
-	group sync.WaitGroup
+	cfg     Config
+	flush   Flush[Item, Outcome]
+	queue   chan call[Item, Outcome]
+	flights sync.WaitGroup
+	refuse  sync.Once
+	ended   sync.Once
+	stop    chan struct{} // closed when no further batch may begin
+	stopped chan struct{} // closed when no answer can come any more
 }
 
-// New makes a combiner that is not started yet.
+// New makes a combiner that is not started yet. It panics if cfg is not complete, since that is a
+// mistake of the program and not of a run.
 func New[Item, Outcome any](cfg Config, flush Flush[Item, Outcome]) *Combiner[Item, Outcome] {
+	smallest := min(cfg.BatchMax, cfg.QueueMax, cfg.Flights, cfg.Attempts)
+	if smallest < 1 || cfg.Again == nil || cfg.Alone == nil {
+		panic(fmt.Sprintf("group commit %s: incomplete config", cfg.Name))
+	}
 	return &Combiner[Item, Outcome]{
 		cfg: cfg, flush: flush,
-		queue: make(chan call[Item, Outcome], cfg.QueueMax),
-		stop:  make(chan struct{}),
+		queue:   make(chan call[Item, Outcome], cfg.QueueMax),
+		stop:    make(chan struct{}),
+		stopped: make(chan struct{}),
 	}
 }
 
-// Start begins to take items. The context carries values only: a batch belongs to many callers, so
+// Start begins to take items, once. The context carries values only: a batch belongs to many callers, so
 // no single caller's deadline ends it.
 func (c *Combiner[Item, Outcome]) Start(ctx context.Context) {
 	ctx = context.WithoutCancel(ctx)
 	for range c.cfg.Flights {
-		c.group.Go(func() { c.fly(ctx) })
+		c.flights.Go(func() { c.fly(ctx) })
 	}
 }
 
-// Stop finishes the batches in flight, refuses what still waits with ErrStopped, and returns. No Do
-// may begin after it.
+// Stop finishes the batches in flight, refuses what still waits and what comes later with ErrStopped,
+// and returns. It may be called more than once.
 func (c *Combiner[Item, Outcome]) Stop() {
-	close(c.stop)
-	c.group.Wait()
+	c.refuse.Do(func() { close(c.stop) })
+	c.flights.Wait()
+	c.ended.Do(func() { close(c.stopped) })
 }
 
 // Do hands in one item and waits for its outcome. A caller whose context ends leaves with the
 // context's error; its item has one definite outcome all the same.
 func (c *Combiner[Item, Outcome]) Do(ctx context.Context, item Item) (Outcome, error) {
 	var none Outcome
+	if err := ctx.Err(); err != nil {
+		return none, fmt.Errorf("%s: not taken: %w", c.cfg.Name, err)
+	}
+	if c.stopping() {
+		return none, fmt.Errorf("%s: %w", c.cfg.Name, ErrStopped)
+	}
 	it := call[Item, Outcome]{item: item, done: make(chan answer[Outcome], 1)}
 	select {
-	case <-c.stop:
-		return none, ErrStopped
 	case c.queue <- it:
 	default:
 		return none, fmt.Errorf("%s: %w", c.cfg.Name, ErrFull)
@@ -105,24 +132,46 @@ func (c *Combiner[Item, Outcome]) Do(ctx context.Context, item Item) (Outcome, e
 	case a := <-it.done:
 		return a.outcome, a.err
 	case <-ctx.Done():
-		return none, ctx.Err()
+		return it.outcomeOr(fmt.Errorf("%s: %w", c.cfg.Name, ctx.Err()))
+	case <-c.stopped:
+		return it.outcomeOr(fmt.Errorf("%s: %w", c.cfg.Name, ErrStopped))
+	}
+}
+
+// outcomeOr prefers an answer that came at the same time as the reason to leave.
+func (it call[Item, Outcome]) outcomeOr(err error) (Outcome, error) {
+	select {
+	case a := <-it.done:
+		return a.outcome, a.err
+	default:
+		var none Outcome
+		return none, err
 	}
 }
 
 // fly gathers what is waiting, flushes it, and begins again.
 func (c *Combiner[Item, Outcome]) fly(ctx context.Context) {
 	batch := make([]call[Item, Outcome], 0, c.cfg.BatchMax)
-	for {
+	for !c.stopping() {
 		select {
 		case first := <-c.queue:
-			batch = append(batch[:0], first)
+			batch = c.gather(append(batch, first))
+			c.commit(ctx, batch)
+			clear(batch)
+			batch = batch[:0]
 		case <-c.stop:
-			c.drain()
 			return
 		}
-		batch = c.gather(batch)
-		c.commit(ctx, batch)
-		clear(batch)
+	}
+}
+
+// stopping comes before the queue: a select alone would go on with either.
+func (c *Combiner[Item, Outcome]) stopping() bool {
+	select {
+	case <-c.stop:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -138,13 +187,14 @@ func (c *Combiner[Item, Outcome]) gather(batch []call[Item, Outcome]) []call[Ite
 	return batch
 }
 
-// commit answers every call of the batch.
+// commit answers every call of the batch. Halving it costs a few flushes for each item that fails alone,
+// where one flush per item would let one client slow down all.
 func (c *Combiner[Item, Outcome]) commit(ctx context.Context, batch []call[Item, Outcome]) {
 	outcomes, err := c.try(ctx, batch)
-	if err != nil && len(batch) > 1 && c.cfg.Alone(err) {
-		for i := range batch {
-			c.commit(ctx, batch[i:i+1])
-		}
+	if err != nil && len(batch) > 1 && c.alone(err) {
+		half := len(batch) / 2
+		c.commit(ctx, batch[:half])
+		c.commit(ctx, batch[half:])
 		return
 	}
 	for i, it := range batch {
@@ -159,18 +209,23 @@ func (c *Combiner[Item, Outcome]) commit(ctx context.Context, batch []call[Item,
 	}
 }
 
+func (c *Combiner[Item, Outcome]) alone(err error) bool {
+	_, panicked := errors.AsType[*PanicError](err)
+	return panicked || c.cfg.Alone(err)
+}
+
 // try flushes the batch as a whole, again while that may help.
 func (c *Combiner[Item, Outcome]) try(ctx context.Context, batch []call[Item, Outcome]) ([]Outcome, error) {
-	items := make([]Item, len(batch))
-	for i := range batch {
-		items[i] = batch[i].item
-	}
 	var err error
 	for range c.cfg.Attempts {
+		items := make([]Item, len(batch))
+		for i := range batch {
+			items[i] = batch[i].item
+		}
 		var outcomes []Outcome
-		outcomes, err = c.flush(ctx, items)
-		if err == nil && len(outcomes) != len(items) {
-			return nil, fmt.Errorf("%s: %d outcomes for %d items", c.cfg.Name, len(outcomes), len(items))
+		outcomes, err = c.flushOnce(ctx, items)
+		if err == nil && len(outcomes) != len(batch) {
+			return nil, fmt.Errorf("%s: %d outcomes for %d items", c.cfg.Name, len(outcomes), len(batch))
 		}
 		if err == nil {
 			return outcomes, nil
@@ -182,14 +237,17 @@ func (c *Combiner[Item, Outcome]) try(ctx context.Context, batch []call[Item, Ou
 	return nil, err
 }
 
-// drain refuses what came in while the combiner stopped.
-func (c *Combiner[Item, Outcome]) drain() {
-	for {
-		select {
-		case it := <-c.queue:
-			it.done <- answer[Outcome]{err: ErrStopped}
-		default:
-			return
-		}
-	}
+// flushOnce turns a panic into an error: callers wait for an answer, and other flights go on.
+func (c *Combiner[Item, Outcome]) flushOnce(ctx context.Context, items []Item) ([]Outcome, error) {
+	var outcomes []Outcome
+	var err error
+	func() {
+		defer func() {
+			if value := recover(); value != nil {
+				err = fmt.Errorf("%s: %w", c.cfg.Name, &PanicError{Value: value, Stack: debug.Stack()})
+			}
+		}()
+		outcomes, err = c.flush(ctx, items)
+	}()
+	return outcomes, err
 }
