@@ -56,6 +56,7 @@ func openPool(ctx context.Context, url, name string, size int32, params map[stri
 func domainParams(lockMax string) map[string]string {
 	return map[string]string{
 		"lock_timeout": lockMax, "jit": "off",
+		"plan_cache_mode": "force_generic_plan",
 		"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off",
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -14,6 +15,7 @@ import (
 	"github.com/riverqueue/river"
 
 	"example.com/holdfast/internal/config"
+	"example.com/holdfast/internal/httpapi"
 	"example.com/holdfast/internal/idempotency"
 	"example.com/holdfast/internal/jobqueue"
 	"example.com/holdfast/internal/outbound"
@@ -21,6 +23,7 @@ import (
 	"example.com/holdfast/internal/outbound/risk"
 	"example.com/holdfast/internal/pgtx"
 	"example.com/holdfast/internal/telemetry"
+	"example.com/holdfast/internal/tenancy"
 	"example.com/holdfast/internal/transfer"
 )
 
@@ -42,6 +45,8 @@ type Worker struct {
 	transfers *transfer.Service
 	instance  *jobqueue.Instance
 	client    *river.Client[pgx.Tx]
+	admin     *listener
+	draining  atomic.Bool
 	cancel    context.CancelFunc
 	rounds    sync.WaitGroup
 }
@@ -91,6 +96,24 @@ func door(name string, d config.Dependency, via http.RoundTripper, env Env) (*ou
 	})
 }
 
+// Checks are what has to work before the worker counts as ready.
+func (w *Worker) Checks() []httpapi.Check {
+	return []httpapi.Check{
+		{Name: "working", Run: func(context.Context) error { return serving(&w.draining) }},
+		{Name: "worker_database", Run: w.ops.Ping},
+	}
+}
+
+// ListenAdmin gives a worker that is a process of its own a listener for health, metrics and the admin
+// API.
+func (w *Worker) ListenAdmin() {
+	handler := httpapi.NewAdmin(httpapi.Config{
+		Keys: tenancy.NewService(w.ops, w.env.Now), Transfers: w.transfers, Checks: w.Checks(),
+		Metrics: w.env.Metrics, Now: w.env.Now, Log: w.env.Log,
+	})
+	w.admin = newListener("worker's admin listener", w.cfg.AdminAddr, withMetrics(handler, w.env), w.env)
+}
+
 // Start beats first, so that a claimed job always has a living owner, and then fetches.
 func (w *Worker) Start(ctx context.Context) error {
 	if err := w.instance.Start(ctx); err != nil {
@@ -104,16 +127,23 @@ func (w *Worker) Start(ctx context.Context) error {
 	w.cancel = cancel
 	w.rounds.Go(func() { w.every(rounds, "sweep", sweepEvery, w.sweep) })
 	w.rounds.Go(func() { w.every(rounds, "clean up keys", cleanupEvery, w.cleanUp) })
+	if w.admin != nil {
+		return w.admin.start(ctx)
+	}
 	return nil
 }
 
 // Stop fetches nothing more, finishes what is in hand within the context, and leaves.
 func (w *Worker) Stop(ctx context.Context) error {
+	w.draining.Store(true)
 	w.cancel()
 	w.rounds.Wait()
 	err := w.client.Stop(ctx)
 	w.transfers.Stop()
 	err = errors.Join(err, w.instance.Stop(context.WithoutCancel(ctx)))
+	if w.admin != nil {
+		err = errors.Join(err, w.admin.stop(ctx))
+	}
 	w.domain.Close()
 	w.river.Close()
 	w.ops.Close()

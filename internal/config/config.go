@@ -8,7 +8,9 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
+	"reflect"
 	"strings"
 	"time"
 
@@ -127,4 +129,33 @@ func (c Config) validate() error {
 	check(c.TenantRate > 0, "HOLDFAST_TENANT_RATE has to be positive")
 	check(c.DrainMax > 0, "HOLDFAST_DRAIN_MAX has to be positive")
 	return errors.Join(problems...)
+}
+
+// Redacted lists every setting, one NAME=value a line, secrets hidden.
+func (c Config) Redacted() string {
+	if c.DatabaseURL != "" {
+		c.DatabaseURL = hidePassword(c.DatabaseURL)
+	}
+	var b strings.Builder
+	list(&b, "", reflect.ValueOf(c))
+	return b.String()
+}
+
+func list(b *strings.Builder, prefix string, v reflect.Value) {
+	for i := range v.NumField() {
+		tag := v.Type().Field(i).Tag
+		if nested, ok := tag.Lookup("envPrefix"); ok {
+			list(b, prefix+nested, v.Field(i))
+			continue
+		}
+		fmt.Fprintf(b, "%s%s=%v\n", prefix, tag.Get("env"), v.Field(i).Interface())
+	}
+}
+
+func hidePassword(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "(hidden)"
+	}
+	return u.Redacted()
 }

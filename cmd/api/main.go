@@ -1,0 +1,39 @@
+// Command api serves the public HTTP API, and health, metrics and the admin API beside it. Every
+// setting is an environment variable of internal/config.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"example.com/holdfast/internal/app"
+	"example.com/holdfast/internal/config"
+)
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "api:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	cfg, err := config.Load(os.Environ())
+	if err != nil {
+		return err
+	}
+	env, err := app.NewEnv(cfg, app.Version())
+	if err != nil {
+		return err
+	}
+	api, err := app.NewAPI(ctx, cfg, env)
+	if err != nil {
+		return err
+	}
+	return app.Run(ctx, cfg.DrainMax, api)
+}

@@ -1,0 +1,48 @@
+// Command ctl runs and operates Holdfast from a terminal.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"example.com/holdfast/internal/app"
+)
+
+type cli struct {
+	Up      upCmd            `cmd:"" help:"Run the whole system on a private Postgres, with simulated dependencies and demo data."`
+	Migrate migrateCmd       `cmd:"" help:"Bring a database to the schema of this program."`
+	Seed    seedCmd          `cmd:"" help:"Add the demo tenant with funded accounts and new keys to a database."`
+	Key     keyCmd           `cmd:"" help:"Create and revoke API keys and admin keys."`
+	Config  configCmd        `cmd:"" help:"Print every setting as this environment sets it, secrets hidden."`
+	Version kong.VersionFlag `help:"Print the version and exit."`
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	var c cli
+	k := kong.Parse(&c, kong.Name("ctl"), kong.UsageOnError(), kong.Vars{"version": app.Version(), "data": dataDir()},
+		kong.Description("Run and operate Holdfast, the transfer backend that keeps its promises."),
+		kong.BindTo(ctx, (*context.Context)(nil)))
+	err := k.Run()
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "ctl:", err)
+		os.Exit(1)
+	}
+}
+
+// dataDir is where the private database is kept: outside the repository, in the user's cache folder,
+// or beside the program where a user has none.
+func dataDir() string {
+	cache, err := os.UserCacheDir()
+	if err != nil || os.Geteuid() == 0 {
+		cache = "/var/tmp" // reached by the user that the server then runs as, and kept over a restart
+	}
+	return filepath.Join(cache, "holdfast", "postgres")
+}

@@ -1,0 +1,208 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"example.com/holdfast/db/migrations"
+	"example.com/holdfast/internal/app"
+	"example.com/holdfast/internal/config"
+	"example.com/holdfast/internal/privatepg"
+	"example.com/holdfast/internal/privatepg/download"
+	"example.com/holdfast/loadtest/simdep"
+)
+
+// simulatedLatency is what a call to a simulated dependency takes, in milliseconds.
+const simulatedLatency = 5
+
+type upCmd struct {
+	Port       int    `default:"8080" help:"Port of the public API on 127.0.0.1; 0 takes a free one."`
+	AdminPort  int    `default:"8081" help:"Port of the admin listener on 127.0.0.1; 0 takes a free one."`
+	RiskPort   int    `default:"8091" help:"Port of the simulated risk service; 0 takes a free one."`
+	NotifyPort int    `default:"8092" help:"Port of the simulated notification service; 0 takes a free one."`
+	PGPort     int    `default:"0" help:"Also let Postgres listen on 127.0.0.1 at this port; 0 keeps it on its unix socket."`
+	Data       string `default:"${data}" type:"path" help:"Folder that keeps the database between runs."`
+	Fresh      bool   `help:"Throw the kept database away and start over."`
+	LogFormat  string `default:"text" enum:"text,json" help:"How the log on stderr looks."`
+	LogLevel   string `default:"warn" enum:"debug,info,warn,error" help:"What the log on stderr tells; info has a line per request."`
+}
+
+// Run brings everything up, says how to use it, and waits for Ctrl-C.
+func (c *upCmd) Run(ctx context.Context) (err error) { //nolint:nonamedreturns // what stops late adds its error
+	began := time.Now()
+	cfg, env, err := c.settings()
+	if err != nil {
+		return err
+	}
+	stopDatabase, err := c.database(ctx, &cfg, env.Log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stopDatabase()) }()
+	if err := migrations.Up(ctx, cfg.DatabaseURL); err != nil {
+		return err
+	}
+	demo, err := seed(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	closeDependencies, err := c.dependencies(ctx, &cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeDependencies()) }()
+	worker, err := app.NewWorker(ctx, cfg, env, nil, nil)
+	if err != nil {
+		return err
+	}
+	api, err := app.NewAPI(ctx, cfg, env, worker.Checks()...)
+	if err != nil {
+		return err
+	}
+	ready := announcement{api: api, cfg: cfg, demo: demo, began: began}
+	return app.Run(ctx, cfg.DrainMax, worker, api, ready)
+}
+
+// settings are those of the environment with those of the flags on top.
+func (c *upCmd) settings() (config.Config, app.Env, error) {
+	cfg, err := config.Load(os.Environ())
+	if err != nil {
+		return config.Config{}, app.Env{}, err
+	}
+	cfg.Addr, cfg.AdminAddr = local(c.Port), local(c.AdminPort)
+	cfg.LogFormat, cfg.LogLevel = c.LogFormat, c.LogLevel
+	env, err := app.NewEnv(cfg, app.Version())
+	return cfg, env, err
+}
+
+func local(port int) string { return net.JoinHostPort("127.0.0.1", fmt.Sprint(port)) }
+
+// database finds a database: that of DATABASE_URL, or a private one.
+func (c *upCmd) database(ctx context.Context, cfg *config.Config, log *slog.Logger) (func() error, error) {
+	if cfg.DatabaseURL != "" {
+		say("using the database of DATABASE_URL")
+		return func() error { return nil }, nil
+	}
+	say("starting a private Postgres in %s", c.Data)
+	server, err := privatepg.Start(ctx, privatepg.Options{
+		Env: os.Getenv, Dir: c.Data, Fresh: c.Fresh, TCP: c.PGPort != 0, Port: c.PGPort, Log: log,
+		Download: func(ctx context.Context) (string, error) {
+			say("no Postgres on this machine: downloading one")
+			return download.Fetch(ctx, filepath.Join(c.Data, "..", "postgres-binaries"))
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	cfg.DatabaseURL = server.URL("postgres")
+	return server.Stop, nil
+}
+
+func seed(ctx context.Context, cfg config.Config) (app.Demo, error) {
+	pool, err := app.OpenAPIPool(ctx, cfg)
+	if err != nil {
+		return app.Demo{}, err
+	}
+	defer pool.Close()
+	return app.Seed(ctx, pool, time.Now)
+}
+
+// dependencies starts those that no setting names.
+func (c *upCmd) dependencies(ctx context.Context, cfg *config.Config) (func() error, error) {
+	var servers []*simdep.Server
+	stop := func() error {
+		var errs []error
+		for _, s := range servers {
+			errs = append(errs, s.Close())
+		}
+		return errors.Join(errs...)
+	}
+	for _, d := range []struct {
+		settings *config.Dependency
+		port     int
+	}{{&cfg.Risk, c.RiskPort}, {&cfg.Notify, c.NotifyPort}} {
+		if d.settings.URL != "" {
+			continue
+		}
+		s, err := simdep.Start(ctx, simdep.Options{
+			Addr: local(d.port), Knobs: simdep.Knobs{Latency: simdep.Latency{P50: simulatedLatency}},
+		})
+		if err != nil {
+			return nil, errors.Join(err, stop())
+		}
+		servers = append(servers, s)
+		d.settings.URL = s.URL()
+	}
+	return stop, nil
+}
+
+// announcement says how to use what is up. It is the last service to start.
+type announcement struct {
+	api   *app.API
+	cfg   config.Config
+	demo  app.Demo
+	began time.Time
+}
+
+// Start prints one JSON line for scripts on stdout, and everything for people on stderr.
+func (a announcement) Start(context.Context) error {
+	base, admin := "http://"+a.api.Addr(), "http://"+a.api.AdminAddr()
+	a.explain(os.Stderr, base, admin)
+	return json.NewEncoder(os.Stdout).Encode(struct {
+		API      string      `json:"api"`
+		Admin    string      `json:"admin"`
+		Key      string      `json:"key"`
+		AdminKey string      `json:"admin_key"`
+		Accounts []uuid.UUID `json:"accounts"`
+	}{base, admin, a.demo.Key, a.demo.AdminKey, a.demo.Accounts})
+}
+
+// Stop has nothing to stop.
+func (announcement) Stop(context.Context) error { return nil }
+
+func (a announcement) explain(w io.Writer, base, admin string) {
+	text := strings.NewReplacer(
+		"{took}", time.Since(a.began).Round(10*time.Millisecond).String(), "{base}", base, "{admin}", admin,
+		"{key}", a.demo.Key, "{admin_key}", a.demo.AdminKey, "{from}", a.demo.Accounts[0].String(),
+		"{to}", a.demo.Accounts[1].String(), "{risk}", a.cfg.Risk.URL, "{notify}", a.cfg.Notify.URL,
+		"{database}", a.cfg.DatabaseURL,
+	).Replace(welcome)
+	_, _ = io.WriteString(w, text)
+}
+
+const welcome = `
+Holdfast is up ({took}).
+
+  API           {base}        docs at {base}/docs/
+  admin         {admin}        /readyz, /metrics, docs at {admin}/docs/
+  risk          {risk}        GET and PUT /knobs, GET /journal
+  notification  {notify}        GET and PUT /knobs, GET /journal
+  database      psql '{database}'
+
+Create a transfer:
+
+  curl -sS {base}/v1/transfers \
+    -H 'Authorization: Bearer {key}' \
+    -H "Idempotency-Key: first-$(date +%s)" -H 'Content-Type: application/json' \
+    -d '{"from_account":"{from}","to_account":"{to}","amount":{"value":125,"currency":"EUR"}}'
+
+See your transfers, newest first:
+
+  curl -sS '{base}/v1/transfers?limit=1' -H 'Authorization: Bearer {key}'
+
+Ctrl-C stops everything; the data stays for the next run.
+
+`
+
+func say(format string, args ...any) { fmt.Fprintf(os.Stderr, "ctl: "+format+"\n", args...) }

@@ -1,0 +1,40 @@
+// Command worker screens, settles and notifies what the API accepted. Every setting is an environment
+// variable of internal/config.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"example.com/holdfast/internal/app"
+	"example.com/holdfast/internal/config"
+)
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "worker:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	cfg, err := config.Load(os.Environ())
+	if err != nil {
+		return err
+	}
+	env, err := app.NewEnv(cfg, app.Version())
+	if err != nil {
+		return err
+	}
+	worker, err := app.NewWorker(ctx, cfg, env, nil, nil)
+	if err != nil {
+		return err
+	}
+	worker.ListenAdmin()
+	return app.Run(ctx, cfg.DrainMax, worker)
+}

@@ -1,0 +1,73 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"example.com/holdfast/internal/ledger"
+	"example.com/holdfast/internal/tenancy"
+)
+
+// The demo tenant.
+const (
+	demoTenant  = "demo"
+	demoEnv     = "dev"
+	demoBalance = 1_000_000_00
+)
+
+// Demo is what a newcomer needs to send a first transfer. The keys are new at each start, since only
+// their hashes are stored.
+type Demo struct {
+	TenantID uuid.UUID
+	Key      string
+	AdminKey string
+	Accounts []uuid.UUID
+}
+
+// Seed makes sure that there is a demo tenant with two funded accounts, and gives it new keys.
+func Seed(ctx context.Context, pool *pgxpool.Pool, now func() time.Time) (Demo, error) {
+	keys := tenancy.NewService(pool, now)
+	tenantID, err := keys.CreateTenant(ctx, demoTenant)
+	if err != nil {
+		return Demo{}, fmt.Errorf("seed: %w", err)
+	}
+	d := Demo{TenantID: tenantID}
+	if d.Accounts, err = demoAccounts(ctx, ledger.NewService(pool), tenantID); err != nil {
+		return Demo{}, fmt.Errorf("seed: %w", err)
+	}
+	if d.Key, err = keys.CreateKey(ctx, tenantID, demoEnv, tenancy.Scopes(), "standard"); err != nil {
+		return Demo{}, fmt.Errorf("seed: %w", err)
+	}
+	if d.AdminKey, err = keys.CreateAdminKey(ctx, "demo operator", demoEnv, tenancy.Operator); err != nil {
+		return Demo{}, fmt.Errorf("seed: %w", err)
+	}
+	return d, nil
+}
+
+// demoAccounts finds the two funded accounts, or opens them from the world outside.
+func demoAccounts(ctx context.Context, l *ledger.Service, tenantID uuid.UUID) ([]uuid.UUID, error) {
+	found, err := l.Accounts(ctx, tenantID, uuid.Nil, 3)
+	if err != nil {
+		return nil, err
+	}
+	if len(found) == 3 {
+		return []uuid.UUID{found[1].ID, found[2].ID}, nil
+	}
+	world, err := l.Seed(ctx, tenantID, uuid.Nil, ledger.NewAccount{Name: "world", Kind: ledger.KindExternal, Currency: "EUR"}, 0)
+	if err != nil {
+		return nil, err
+	}
+	var accounts []uuid.UUID
+	for _, name := range []string{"alice", "bob"} {
+		a, err := l.Seed(ctx, tenantID, world.ID, ledger.NewAccount{Name: name, Kind: ledger.KindUser, Currency: "EUR"}, demoBalance)
+		if err != nil {
+			return nil, err
+		}
+		accounts = append(accounts, a.ID)
+	}
+	return accounts, nil
+}
