@@ -1,0 +1,180 @@
+package holdfast_test
+
+import (
+	"fmt"
+	"go/ast"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+
+	"example.com/holdfast/internal/problem"
+	"example.com/holdfast/internal/telemetry"
+	"example.com/holdfast/internal/transfer"
+)
+
+const tourPath = "docs/tour.md"
+
+var (
+	migratedEdge = regexp.MustCompile(`\('(\w+)',\s*'(\w+)',\s*'(\w+)'\)`)
+	diagram      = regexp.MustCompile("(?s)```mermaid\n(stateDiagram-v2\n.*?)```")
+	// link is [text](target), link to a symbol [`Name`](file).
+	link = regexp.MustCompile("\\[([^\\]\n]+)\\]\\(([^)#\\s]+)(?:#[^)]*)?\\)")
+)
+
+func TestTransitionsAreTheSameInGoAndInTheDatabase(t *testing.T) {
+	t.Parallel()
+	migration := read(t, "db/migrations/00005_transfers.sql")
+	_, rows, found := strings.Cut(migration, "INSERT INTO transfer_transitions")
+	require.True(t, found)
+	rows, _, _ = strings.Cut(rows, ";")
+	var migrated, inGo []string
+	for _, m := range migratedEdge.FindAllStringSubmatch(rows, -1) {
+		migrated = append(migrated, strings.Join(m[1:], " "))
+	}
+	for _, e := range transfer.Transitions.Edges() {
+		inGo = append(inGo, fmt.Sprintf("%s %s %s", e.From, e.Event, e.To))
+	}
+	require.ElementsMatch(t, inGo, migrated)
+}
+
+func TestGeneratedDiagramOfTheTourIsCurrent(t *testing.T) {
+	t.Parallel()
+	tour := read(t, tourPath)
+	drawn := diagram.FindStringSubmatchIndex(tour)
+	require.NotNil(t, drawn, "docs/tour.md has no state diagram")
+	current := transfer.Transitions.Mermaid(transfer.Accepted)
+	compareOrWrite(t, tourPath, tour[:drawn[2]]+current+tour[drawn[3]:])
+}
+
+// TestTheReadingPathIsShort counts the numbered files of the tour.
+func TestTheReadingPathIsShort(t *testing.T) {
+	t.Parallel()
+	step := regexp.MustCompile("(?m)^## \\d+\\. \\[`([^`]+)`\\]\\(")
+	steps := step.FindAllStringSubmatch(read(t, tourPath), -1)
+	require.NotEmpty(t, steps)
+	require.LessOrEqual(t, len(steps), readingPathMaxFile)
+	var files []string
+	for _, s := range steps {
+		require.NotContains(t, files, s[1], "a file of the reading path comes once")
+		files = append(files, s[1])
+	}
+}
+
+func TestLinksOfDocumentsLeadSomewhere(t *testing.T) {
+	t.Parallel()
+	for _, document := range tree(t, ".md") {
+		for _, m := range link.FindAllStringSubmatch(read(t, document), -1) {
+			text, target := m[1], m[2]
+			if strings.Contains(target, "://") || strings.HasPrefix(target, "mailto:") {
+				continue
+			}
+			file := path.Join(path.Dir(document), target)
+			if _, err := os.Stat(filepath.FromSlash(file)); err != nil {
+				t.Errorf("%s links to %s, which does not exist", document, file)
+				continue
+			}
+			symbol, quoted := strings.CutPrefix(text, "`")
+			symbol = strings.TrimSuffix(symbol, "`")
+			if quoted && !strings.ContainsAny(symbol, "/ ") && symbol != path.Base(file) &&
+				!slices.Contains(declared(t, file), symbol) {
+				t.Errorf("%s: %s declares no %s", document, file, symbol)
+			}
+		}
+	}
+}
+
+// declared lists the names that a file declares: Go's top level, methods also as Type.Method, sqlc's
+// queries, and what migrations create.
+func declared(t *testing.T, file string) []string {
+	t.Helper()
+	var names []string
+	switch path.Ext(file) {
+	case ".sql":
+		pattern := regexp.MustCompile(`(?m)^(?:-- name: |CREATE (?:FUNCTION|TABLE|TRIGGER|INDEX) )(\w+)`)
+		for _, m := range pattern.FindAllStringSubmatch(read(t, file), -1) {
+			names = append(names, m[1])
+		}
+	case ".go":
+		for _, d := range parse(t, file, 0).Decls {
+			names = append(names, namesOf(d)...)
+		}
+	}
+	return names
+}
+
+func namesOf(d ast.Decl) []string {
+	if f, ok := d.(*ast.FuncDecl); ok {
+		names := []string{f.Name.Name}
+		if f.Recv != nil {
+			names = append(names, receiver(f.Recv.List[0].Type)+"."+f.Name.Name)
+		}
+		return names
+	}
+	var names []string
+	if g, ok := d.(*ast.GenDecl); ok {
+		for _, spec := range g.Specs {
+			if s, ok := spec.(*ast.TypeSpec); ok {
+				names = append(names, s.Name.Name)
+			}
+			if s, ok := spec.(*ast.ValueSpec); ok {
+				for _, name := range s.Names {
+					names = append(names, name.Name)
+				}
+			}
+		}
+	}
+	return names
+}
+
+// receiver is the name of a receiver's type, without star and type parameters.
+func receiver(e ast.Expr) string {
+	if star, ok := e.(*ast.StarExpr); ok {
+		e = star.X
+	}
+	if generic, ok := e.(*ast.IndexExpr); ok {
+		e = generic.X
+	}
+	if name, ok := e.(*ast.Ident); ok {
+		return name.Name
+	}
+	return ""
+}
+
+func TestEveryProblemIsExplained(t *testing.T) {
+	t.Parallel()
+	page := read(t, "docs/errors.md")
+	for _, m := range problem.Table() {
+		require.Regexp(t, `(?m)^#+ .*\b`+string(m.Code)+`\b`, page, "docs/errors.md needs a heading for it")
+	}
+}
+
+func TestGeneratedMetricsPageIsCurrent(t *testing.T) {
+	t.Parallel()
+	const page = "docs/metrics.md"
+	descs := make(chan *prometheus.Desc)
+	go func() {
+		defer close(descs)
+		telemetry.New().Registry().Describe(descs)
+	}()
+	// A Desc shows its parts by its String alone.
+	parts := regexp.MustCompile(`fqName: "(holdfast_[^"]+)", help: "([^"]*)", .*variableLabels: \{([^}]*)\}`)
+	var rows []string
+	for d := range descs {
+		if m := parts.FindStringSubmatch(d.String()); m != nil {
+			labels := strings.ReplaceAll(m[3], ",", ", ")
+			rows = append(rows, fmt.Sprintf("| `%s` | %s | %s |", m[1], labels, m[2]))
+		}
+	}
+	slices.Sort(rows)
+	compareOrWrite(t, page, "<!-- Generated from internal/telemetry by `make generate`. Do not edit. -->\n"+
+		"# Metrics\n\nThe admin listener serves them at `/metrics`, beside those of the Go runtime and the "+
+		"process.\nNo label ever holds an identifier, so the number of series is bounded by the program.\n\n"+
+		"| name | labels | meaning |\n|---|---|---|\n"+strings.Join(rows, "\n")+"\n")
+}
