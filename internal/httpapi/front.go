@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -73,13 +74,14 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if f.inFlight.Add(1) > int64(f.cfg.InFlightMax) {
 		p := problem.New(problem.Overloaded, "Too many requests are in flight.")
 		p.RetryAfter = retryAfterBusy
+		f.cfg.Metrics.Shed("in_flight")
 		f.fail(rec, c, p)
 		return
 	}
 	f.router.ServeHTTP(rec, r.WithContext(ctx))
 }
 
-// finish answers for an operation that panicked, and writes the log line.
+// finish answers for an operation that panicked, counts the request and writes the log line.
 func (f *front) finish(ctx context.Context, c *call, rec *recorder, r *http.Request) {
 	//nolint:revive // defer: ServeHTTP defers this very function
 	if fault := recover(); fault != nil {
@@ -95,13 +97,19 @@ func (f *front) finish(ctx context.Context, c *call, rec *recorder, r *http.Requ
 			c.code, c.err = problem.Internal, err
 		}
 	}
-	f.logLine(ctx, c, rec, r)
+	route := "none"
+	if c.route != nil {
+		route = c.route.label()
+	}
+	took := f.cfg.Now().Sub(c.started)
+	f.cfg.Metrics.Request(route, strconv.Itoa(rec.status), took)
+	f.logLine(ctx, c, rec.status, took, r.Method)
 }
 
 // logMaxAttrs is the most that one line holds.
 const logMaxAttrs = 12
 
-func (f *front) logLine(ctx context.Context, c *call, rec *recorder, r *http.Request) {
+func (f *front) logLine(ctx context.Context, c *call, status int, took time.Duration, method string) {
 	level := slog.LevelInfo
 	if c.code == problem.Internal {
 		level = slog.LevelError
@@ -110,8 +118,8 @@ func (f *front) logLine(ctx context.Context, c *call, rec *recorder, r *http.Req
 		return
 	}
 	attrs := make([]slog.Attr, 0, logMaxAttrs)
-	attrs = append(attrs, slog.String("method", r.Method), slog.Int("status", rec.status),
-		slog.Int64("duration_us", f.cfg.Now().Sub(c.started).Microseconds()),
+	attrs = append(attrs, slog.String("method", method), slog.Int("status", status),
+		slog.Int64("duration_us", took.Microseconds()),
 		slog.String("request_id", c.requestID))
 	if c.route != nil {
 		attrs = append(attrs, slog.String("route", c.route.pattern))

@@ -92,6 +92,14 @@ type Accounts interface {
 	AccountHistory
 }
 
+// Metrics counts requests.
+type Metrics interface {
+	// Request counts an answered request; the route is "POST /v1/transfers", or "none".
+	Request(route, status string, took time.Duration)
+	// Shed counts a request that was refused at once, for its reason.
+	Shed(reason string)
+}
+
 // Check is one part that has to work before this instance takes traffic.
 type Check struct {
 	Name string
@@ -127,8 +135,10 @@ type Config struct {
 	// KeyReusedStatus is the status of idempotency_key_reused: 409 when it is zero, or 422 as the
 	// IETF draft says.
 	KeyReusedStatus int
-	Now             func() time.Time
-	Log             *slog.Logger
+	// Metrics may be nil.
+	Metrics Metrics
+	Now     func() time.Time
+	Log     *slog.Logger
 }
 
 func (c Config) withDefaults() Config {
@@ -144,8 +154,16 @@ func (c Config) withDefaults() Config {
 	if c.Admit == nil {
 		c.Admit = func(string) error { return nil }
 	}
+	if c.Metrics == nil {
+		c.Metrics = noMetrics{}
+	}
 	return c
 }
+
+type noMetrics struct{}
+
+func (noMetrics) Request(string, string, time.Duration) {}
+func (noMetrics) Shed(string)                           {}
 
 // The timeouts of a server. A route's budget ends before any of the whole-request ones.
 const (

@@ -65,6 +65,9 @@ type route struct {
 	query []string
 }
 
+// label names the route in metrics.
+func (r *route) label() string { return r.method + " " + r.pattern }
+
 func (r *route) has(n needs) bool { return r.needs&n != 0 }
 
 // served is a route with the generated code that takes its parameters apart.
@@ -91,6 +94,8 @@ const (
 )
 
 // publicRoutes is the whole public API.
+//
+//nolint:lll // one line per route
 func publicRoutes() []served[public] {
 	find := []string{"status", "account", "created_from", "created_to", "client_reference", "cursor", "limit"}
 	page := []string{"cursor", "limit"}
@@ -116,6 +121,8 @@ func publicRoutes() []served[public] {
 }
 
 // adminRoutes is the whole admin API.
+//
+//nolint:lll // one line per route
 func adminRoutes() []served[admin] {
 	const review = "/admin/v1/tenants/{tenant_id}/transfers/{id}/review"
 	return []served[admin]{

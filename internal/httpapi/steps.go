@@ -146,11 +146,16 @@ func (s *shared) rate(_ context.Context, c *call, w http.ResponseWriter, _ *http
 	}
 	p := problem.New(problem.RateLimited, "More than %d requests in a second.", s.limits.perSecond)
 	p.RetryAfter = wait
+	s.cfg.Metrics.Shed("rate")
 	return p
 }
 
 func (s *shared) admit(_ context.Context, c *call, _ http.ResponseWriter, _ *http.Request) error {
-	return s.cfg.Admit(c.class)
+	err := s.cfg.Admit(c.class)
+	if err != nil {
+		s.cfg.Metrics.Shed("admission")
+	}
+	return err
 }
 
 // query finds parameters that the route does not have, or that are there twice or empty: a filter with
