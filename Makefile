@@ -65,8 +65,8 @@ seed: ## Put demo data into the database at DATABASE_URL.
 ci: ## Run what continuous integration runs.
 	.ci/run
 
-clean: ## Remove what was built, and the private Postgres of `make up` with its data.
-	rm -rf bin .holdfast cover.out
+clean: ## Remove what was built.
+	rm -rf bin cover.out
 
 # Go knows itself what has to be built again.
 .PHONY: bin/ctl bin/withpg
