@@ -12,6 +12,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -23,6 +25,10 @@ type inTxKey struct{}
 // InTx says whether ctx belongs to an open transaction.
 func InTx(ctx context.Context) bool { return ctx.Value(inTxKey{}) != nil }
 
+// rollbackWait bounds the end of a failed transaction: its own context may have ended, and a server that
+// does not answer must not keep anybody.
+const rollbackWait = 5 * time.Second
+
 // Run does fn in a transaction called name and commits it if fn returns nil.
 func Run(ctx context.Context, pool *pgxpool.Pool, name string, fn func(context.Context, pgx.Tx) error) error {
 	if InTx(ctx) {
@@ -33,12 +39,17 @@ func Run(ctx context.Context, pool *pgxpool.Pool, name string, fn func(context.C
 	if err != nil {
 		return fmt.Errorf("transaction %s: begin: %w", name, err)
 	}
-	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackWait)
+		defer cancel()
+		_ = tx.Rollback(ctx) // after a commit it does nothing; if it fails, the pool closes the connection
+	}()
 	if err := fn(context.WithValue(ctx, inTxKey{}, name), tx); err != nil {
 		return fmt.Errorf("transaction %s: %w", name, err)
 	}
-	if err := tx.Commit(ctx); err != nil {
-		return fmt.Errorf("transaction %s: %w", name, &unknownError{err})
+	commit := func() error { return tx.Commit(ctx) }
+	if err := finish(ctx, tx.Conn(), commit); err != nil {
+		return fmt.Errorf("transaction %s: commit: %w", name, err)
 	}
 	return nil
 }
@@ -69,10 +80,8 @@ func Pipeline(
 		return fmt.Errorf("transaction %s: %w", name, errors.Join(err, rollback(ctx, conn)))
 	}
 	writes.Queue("commit")
-	if err := conn.SendBatch(ctx, &writes).Close(); err != nil {
-		if lost(err) {
-			err = &unknownError{err}
-		}
+	commit := func() error { return conn.SendBatch(ctx, &writes).Close() }
+	if err := finish(ctx, conn.Conn(), commit); err != nil {
 		return fmt.Errorf("transaction %s: %w", name, errors.Join(err, rollback(ctx, conn)))
 	}
 	return nil
@@ -83,8 +92,12 @@ func rollback(ctx context.Context, conn *pgxpool.Conn) error {
 	if conn.Conn().IsClosed() || conn.Conn().PgConn().TxStatus() == 'I' {
 		return nil
 	}
-	_, err := conn.Exec(context.WithoutCancel(ctx), "rollback")
-	return err
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackWait)
+	defer cancel()
+	if _, err := conn.Exec(ctx, "rollback"); err != nil {
+		return fmt.Errorf("roll back: %w", err)
+	}
+	return nil
 }
 
 // unknownError marks a commit whose reply did not come.
@@ -95,24 +108,55 @@ func (e *unknownError) Unwrap() error { return e.err }
 
 // Unknown says that the transaction may have committed although an error came back.
 func Unknown(err error) bool {
-	var u *unknownError
-	return errors.As(err, &u)
+	_, unknown := errors.AsType[*unknownError](err)
+	return unknown
+}
+
+// finish sends a commit. Its error is unknown unless it says that nothing was committed: the commit was
+// never sent, or the server refused it. pgconn.SafeToRetry is no help: pgx calls a connection that broke
+// while it waited for the reply of a plain statement "closed", and that safe.
+func finish(ctx context.Context, conn *pgx.Conn, commit func() error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if conn.IsClosed() {
+		return errClosed
+	}
+	err := commit()
+	_, unsent := errors.AsType[pgx.ErrPreprocessingBatch](err)
+	if err == nil || unsent || errors.Is(err, pgx.ErrTxCommitRollback) || refused(err) {
+		return err
+	}
+	return &unknownError{err}
+}
+
+var errClosed = errors.New("connection is closed")
+
+// refused says that the server took the transaction back. A server that broke off the connection, or
+// crashed, says nothing: it may have written the commit before.
+func refused(err error) bool {
+	pg, answered := errors.AsType[*pgconn.PgError](err)
+	return answered && pg.SeverityUnlocalized != "FATAL" && pg.SeverityUnlocalized != "PANIC" &&
+		!strings.HasPrefix(pg.Code, classConnection)
 }
 
 // SQLSTATEs that this program tells apart; see the PostgreSQL manual, appendix A.
 const (
 	CodeUniqueViolation = "23505"
-	codeCheckViolation  = "23514"
 	codeSerialization   = "40001"
 	codeDeadlock        = "40P01"
 	codeLockTimeout     = "55P03"
 	codeRowsMissed      = "HF001" // raised by our assert_rows
+
+	classConnection = "08"
+	classData       = "22"
+	classIntegrity  = "23"
+	classOurs       = "HF"
 )
 
 // Code gives the SQLSTATE of a server error, or "".
 func Code(err error) string {
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return pg.Code
 	}
 	return ""
@@ -135,11 +179,10 @@ func Busy(err error) bool { return Code(err) == codeLockTimeout }
 // tried without it.
 func Broken(err error) bool {
 	code := Code(err)
-	return len(code) == 5 && (code[:2] == "22" || code[:2] == "23" || code[:2] == "HF" || code == codeCheckViolation)
-}
-
-// lost says that the connection failed, so that nobody knows what the server did.
-func lost(err error) bool {
-	code := Code(err)
-	return code == "" || code[:2] == "08" || code[:2] == "57"
+	for _, class := range []string{classData, classIntegrity, classOurs} {
+		if strings.HasPrefix(code, class) {
+			return true
+		}
+	}
+	return false
 }

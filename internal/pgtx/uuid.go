@@ -12,22 +12,13 @@ import (
 // worker, measured.
 func RegisterTypes(m *pgtype.Map) {
 	m.TryWrapEncodePlanFuncs = append([]pgtype.TryWrapEncodePlanFunc{wrapEncode}, m.TryWrapEncodePlanFuncs...)
-	m.TryWrapScanPlanFuncs = append([]pgtype.TryWrapScanPlanFunc{wrapScan}, m.TryWrapScanPlanFuncs...)
+	m.RegisterType(&pgtype.Type{Name: "uuid", OID: pgtype.UUIDOID, Codec: uuidCodec{}})
 }
 
 type uuidValue uuid.UUID
 
 // UUIDValue gives the bytes to pgx.
 func (u uuidValue) UUIDValue() (pgtype.UUID, error) { return pgtype.UUID{Bytes: u, Valid: true}, nil }
-
-// ScanUUID takes the bytes from pgx.
-func (u *uuidValue) ScanUUID(v pgtype.UUID) error {
-	if !v.Valid {
-		return fmt.Errorf("scan NULL into %T", uuid.UUID{})
-	}
-	*u = v.Bytes
-	return nil
-}
 
 type uuidArray []uuid.UUID
 
@@ -36,7 +27,8 @@ func (a uuidArray) Dimensions() []pgtype.ArrayDimension {
 	if a == nil {
 		return nil
 	}
-	return []pgtype.ArrayDimension{{Length: int32(len(a)), LowerBound: 1}} //nolint:gosec // batches are bounded
+	length := int32(len(a)) //nolint:gosec // batches are bounded
+	return []pgtype.ArrayDimension{{Length: length, LowerBound: 1}}
 }
 
 // Index is one element.
@@ -60,31 +52,37 @@ func (p *encodePlan) Encode(value any, buf []byte) ([]byte, error) {
 
 func wrapEncode(value any) (pgtype.WrappedEncodePlanNextSetter, any, bool) {
 	var wrap func(any) any
-	switch value.(type) {
+	switch value.(type) { // the assertions below hold: a plan is made for one type
 	case uuid.UUID:
-		wrap = func(v any) any { return uuidValue(v.(uuid.UUID)) } //nolint:forcetypeassert // planned for it
+		wrap = func(v any) any { return uuidValue(v.(uuid.UUID)) }
 	case []uuid.UUID:
-		wrap = func(v any) any { return uuidArray(v.([]uuid.UUID)) } //nolint:forcetypeassert // planned for it
+		wrap = func(v any) any { return uuidArray(v.([]uuid.UUID)) }
 	default:
 		return nil, nil, false
 	}
 	return &encodePlan{wrap: wrap}, wrap(value), true
 }
 
-type scanPlan struct{ next pgtype.ScanPlan }
+// uuidCodec reads into a uuid.UUID. It has to be the codec that does so: pgx looks for sql.Scanner, which
+// uuid.UUID is, right after it and before any wrapper.
+type uuidCodec struct{ pgtype.UUIDCodec }
 
-// SetNext takes the plan for the wrapped target.
-func (p *scanPlan) SetNext(next pgtype.ScanPlan) { p.next = next }
-
-// Scan scans into the wrapped target.
-func (p *scanPlan) Scan(src []byte, dst any) error {
-	return p.next.Scan(src, (*uuidValue)(dst.(*uuid.UUID))) //nolint:forcetypeassert // planned for it
+// PlanScan plans for our type and leaves the rest to pgx.
+func (c uuidCodec) PlanScan(m *pgtype.Map, oid uint32, format int16, target any) pgtype.ScanPlan {
+	if _, ours := target.(*uuid.UUID); ours && format == pgtype.BinaryFormatCode {
+		return scanUUID{}
+	}
+	return c.UUIDCodec.PlanScan(m, oid, format, target)
 }
 
-func wrapScan(target any) (pgtype.WrappedScanPlanNextSetter, any, bool) {
-	t, ok := target.(*uuid.UUID)
-	if !ok {
-		return nil, nil, false
+type scanUUID struct{}
+
+// Scan takes the bytes.
+func (scanUUID) Scan(src []byte, dst any) error {
+	id, ours := dst.(*uuid.UUID)
+	if !ours || len(src) != len(uuid.UUID{}) {
+		return fmt.Errorf("scan %d bytes into %T", len(src), dst) // NULL has none
 	}
-	return &scanPlan{}, (*uuidValue)(t), true
+	copy(id[:], src)
+	return nil
 }
