@@ -2,9 +2,10 @@
 // screened by the risk service, settled by postings, and told about.
 //
 // A transfer's whole life reads top to bottom: create.go accepts, jobs.go wakes, process.go decides
-// each step, move.go commits what was decided, state.go says which moves are legal. The package
-// refuses to know HTTP and orders, to call a dependency inside a transaction, and to move a transfer
-// that is not what the decision saw.
+// each step, move.go commits what was decided, state.go says which moves are legal. Aside from it,
+// reverse.go takes a settled one back, read.go reads and lets people act, and invariants.go says what
+// always holds. The package refuses to know HTTP and orders, to call a dependency inside a transaction,
+// and to move a transfer that is not what the decision saw.
 //
 // Invariants: an accepted transfer has an active hold until it ends; it reaches exactly one terminal
 // state, with a reason unless it is settled; every move has its event, and version counts them;

@@ -1,0 +1,52 @@
+package transfer
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
+)
+
+// What the tests of this package name.
+const (
+	FaultAfterAccept  = faultAfterAccept
+	FaultBeforeScreen = faultBeforeScreen
+	FaultAfterScreen  = faultAfterScreen
+	FaultAfterMove    = faultAfterMove
+	FaultBeforeSettle = faultBeforeSettle
+	FaultBeforeNotify = faultBeforeNotify
+	FaultAfterNotify  = faultAfterNotify
+	FaultAfterNote    = faultAfterNote
+
+	AttemptsMax    = attemptsMax
+	CohortMaxItems = cohortMaxItems
+	SweepBatchRows = sweepBatchRows
+	ListScanRows   = listScanRows
+)
+
+// RunJob works a job as River would, but in the test's own goroutine and with its context.
+func (s *Service) RunJob(ctx context.Context, kind string, id int64, attempt int, args []byte) error {
+	row := &rivertype.JobRow{ID: id, Attempt: attempt, Kind: kind, EncodedArgs: args}
+	switch kind {
+	case screenJob{}.Kind():
+		return runJob(ctx, s.screener(), row)
+	case settleJob{}.Kind():
+		return runJob(ctx, s.settler(), row)
+	case notifyJob{}.Kind():
+		return runJob(ctx, s.notifier(), row)
+	}
+	return fmt.Errorf("no worker for job kind %s", kind)
+}
+
+func runJob[Job river.JobArgs](ctx context.Context, w *cohortWorker[Job], row *rivertype.JobRow) error {
+	job := &river.Job[Job]{JobRow: row}
+	if err := json.Unmarshal(row.EncodedArgs, &job.Args); err != nil {
+		return err
+	}
+	return w.Work(ctx, job)
+}
+
+// SetRandom replaces the source of jitter.
+func (s *Service) SetRandom(random func() float64) { s.random = random }
