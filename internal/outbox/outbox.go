@@ -68,7 +68,9 @@ func Append(ctx context.Context, write *pgx.Batch, now time.Time, events []Event
 }
 
 // List reads a page of the events of one aggregate after seq, in their order.
-func List(ctx context.Context, db outboxdb.DBTX, tenantID, aggregateID uuid.UUID, after int32) ([]Event, error) {
+func List(
+	ctx context.Context, db outboxdb.DBTX, tenantID, aggregateID uuid.UUID, after int32,
+) ([]Event, error) {
 	rows, err := outboxdb.New().ListEvents(ctx, db, outboxdb.ListEventsParams{
 		TenantID: tenantID, AggregateID: aggregateID, After: after, PageSize: pageMaxRows,
 	})

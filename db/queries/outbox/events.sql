@@ -1,3 +1,5 @@
+-- InsertEvents stores one row per transition. A second event for a version of an aggregate is a unique
+-- violation.
 -- name: InsertEvents :exec
 INSERT INTO events (tenant_id, aggregate_id, seq, type, from_state, to_state, reason, actor, cause, data, at)
 SELECT u.tenant_id, u.aggregate_id, u.seq, u.type, nullif(u.from_state, ''), u.to_state, nullif(u.reason, ''),

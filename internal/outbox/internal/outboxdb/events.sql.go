@@ -37,6 +37,8 @@ type InsertEventsParams struct {
 	Data       [][]byte
 }
 
+// InsertEvents stores one row per transition. A second event for a version of an aggregate is a unique
+// violation.
 func (q *Queries) InsertEvents(ctx context.Context, db DBTX, arg InsertEventsParams) error {
 	_, err := db.Exec(ctx, InsertEvents,
 		arg.Now,
