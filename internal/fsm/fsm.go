@@ -40,7 +40,7 @@ func (e *IllegalError) Error() string {
 // New builds a table; two edges with one start and one event are a programming error, and the
 // second is reported.
 func New[S, E ~string](edges ...Edge[S, E]) (Table[S, E], error) {
-	t := Table[S, E]{edges: edges, next: map[S]map[E]S{}, seen: map[S]bool{}}
+	t := Table[S, E]{edges: slices.Clone(edges), next: map[S]map[E]S{}, seen: map[S]bool{}}
 	for _, e := range edges {
 		if t.next[e.From] == nil {
 			t.next[e.From] = map[E]S{}
