@@ -121,8 +121,7 @@ func (e *Error) Unwrap() error { return e.Err }
 // Of finds the problem in an error's chain; an error without one is Internal, its text kept from
 // the client.
 func Of(err error) *Error {
-	var p *Error
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*Error](err); ok {
 		return p
 	}
 	return Wrap(Internal, err, "Something went wrong on our side.")
@@ -130,6 +129,6 @@ func Of(err error) *Error {
 
 // Is says whether err carries the code.
 func Is(err error, code Code) bool {
-	var p *Error
-	return errors.As(err, &p) && p.Code == code
+	p, ok := errors.AsType[*Error](err)
+	return ok && p.Code == code
 }

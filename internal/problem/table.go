@@ -1,10 +1,14 @@
 package problem
 
-// The advice that several codes share.
+// The advice that several codes share, or that is long.
 const (
-	adviceFix   = "Correct the request and send it again; nothing was stored, so the key may be used again."
-	adviceFinal = "The refusal is stored under the key. Change what it names, then use a new key."
-	adviceAgain = "Nothing is lost: send the same request with the same key after Retry-After."
+	adviceSignIn = "Send Authorization: Bearer with a valid key."
+	adviceScope  = "Use a key with the scope that the detail names."
+	adviceKey    = "Use 1 to 255 bytes of visible ASCII."
+	adviceID     = "Check the id; other tenants' ids are not found either."
+	adviceFix    = "Correct the request and send it again; nothing was stored, so the key may be used again."
+	adviceFinal  = "The refusal is stored under the key. Change what it names, then use a new key."
+	adviceAgain  = "Nothing is lost: send the same request with the same key after Retry-After."
 )
 
 // Table lists every code with its meaning, in the order in which requests are checked.
@@ -14,21 +18,21 @@ func Table() []Meaning {
 		{RequestTimeout, 408, "Request took too long to arrive", true, true, false, adviceAgain},
 		{RouteNotFound, 404, "No such route", false, true, false, "See the API reference at /docs."},
 		{MethodNotAllowed, 405, "Method not allowed", false, true, false, "See the Allow header."},
-		{Unauthenticated, 401, "No valid API key", false, true, false, "Send Authorization: Bearer with a valid key."},
-		{Forbidden, 403, "API key lacks the scope", false, true, false, "Use a key with the scope that the detail names."},
+		{Unauthenticated, 401, "No valid API key", false, true, false, adviceSignIn},
+		{Forbidden, 403, "API key lacks the scope", false, true, false, adviceScope},
 		{RateLimited, 429, "Too many requests", true, true, false, adviceAgain},
 		{Overloaded, 503, "Overloaded", true, true, false, adviceAgain},
 		{UnsupportedMediaType, 415, "Unsupported media type", false, true, false, "Send application/json."},
 		{MalformedRequest, 400, "Malformed request", false, true, false, adviceFix},
 		{KeyMissing, 400, "Idempotency-Key missing", false, true, false, "Send an Idempotency-Key header."},
-		{KeyInvalid, 400, "Idempotency-Key invalid", false, true, false, "Use 1 to 255 bytes of visible ASCII."},
+		{KeyInvalid, 400, "Idempotency-Key invalid", false, true, false, adviceKey},
 		{ValidationFailed, 422, "Request not valid", false, true, false, adviceFix},
 		{
 			KeyReused, 409, "Idempotency-Key used for another request", false, true, false,
 			"The key belongs to another request and its outcome stands. Use a new key.",
 		},
 		{KeyInProgress, 409, "First request still in progress", true, false, false, adviceAgain},
-		{NotFound, 404, "Not found", false, true, false, "Check the id; other tenants' ids are not found either."},
+		{NotFound, 404, "Not found", false, true, false, adviceID},
 		{AccountNotFound, 404, "Account not found", false, true, true, adviceFinal},
 		{ReferenceUsed, 409, "client_reference already used", false, true, true, adviceFinal},
 		{CurrencyMismatch, 422, "Currency mismatch", false, true, true, adviceFinal},
