@@ -32,6 +32,10 @@ cover: bin/withpg ## Run all tests and print how much of each package they run t
 	bin/withpg -- go test -coverpkg=./... -coverprofile=cover.out $(ARGS) $(PKG)
 	go tool cover -func=cover.out | tail -n 1
 
+bench: ## Measure accepting and settling against a naive path in the same run.
+	@scripts/need-postgres.sh
+	go run ./loadtest/cmd/bench $(ARGS)
+
 lint: bin/withpg ## Check the house rules: golangci-lint, and sqlc against the migrated schema.
 	@scripts/need-postgres.sh
 	go run $(GOLANGCI_LINT) run ./...
