@@ -31,7 +31,8 @@ func (s *publicServer) CreateAccount(
 	}
 	render := func(a ledger.Account) idempotency.Response {
 		return idempotency.Response{
-			Status: http.StatusCreated, Location: accounts + "/" + a.ID.String(), Body: marshal(renderAccount(a)),
+			Status: http.StatusCreated, Location: accounts + "/" + a.ID.String(),
+			Body: marshal(renderAccount(a)),
 		}
 	}
 	n := ledger.NewAccount{Name: in.Name, Kind: string(in.Kind), Currency: in.Currency}

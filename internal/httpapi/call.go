@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/google/uuid"
 
 	"example.com/holdfast/internal/idempotency"
@@ -22,6 +23,8 @@ type call struct {
 	started   time.Time
 	header    http.Header
 	url       *url.URL
+	// strict is how bodies are decoded.
+	strict jsonv2.Options
 
 	tenantID uuid.UUID
 	// actor says who calls, as events name it; keyID is the id of the key.

@@ -50,7 +50,8 @@ func idPosition(kind byte, text string) (uuid.UUID, error) {
 }
 
 func versionCursor(version int64) string {
-	return cursor(ofPostings, binary.BigEndian.AppendUint64(nil, uint64(version))) //nolint:gosec // not negative
+	raw := binary.BigEndian.AppendUint64(nil, uint64(version)) //nolint:gosec // a version is not negative
+	return cursor(ofPostings, raw)
 }
 
 // versionPosition reads a cursor that stands at a version, or answers what there is without one.

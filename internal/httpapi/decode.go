@@ -42,7 +42,7 @@ type fingerprint struct {
 func decode(c *call, id uuid.UUID, dst any) (hash, error) {
 	var semantic error
 	if len(c.body) > 0 || !c.route.has(optional) {
-		if err := jsonv2.Unmarshal(c.body, dst, readOptions()); err != nil {
+		if err := jsonv2.Unmarshal(c.body, dst, c.strict); err != nil {
 			if semantic = notValid(c.body, err); problem.Is(semantic, problem.MalformedRequest) {
 				return hash{}, semantic
 			}
@@ -71,7 +71,9 @@ func decode(c *call, id uuid.UUID, dst any) (hash, error) {
 	return idempotency.Hash(c.route.method, c.route.pattern, apiVersion, canonical), nil
 }
 
-func readOptions() jsonv2.Options {
+// strictly are the options of decode. A listener makes them once: they remember what they learned of
+// types.
+func strictly() jsonv2.Options {
 	return jsonv2.JoinOptions(jsonv2.RejectUnknownMembers(true),
 		jsonv2.WithUnmarshalers(jsonv2.UnmarshalFromFunc(readID)))
 }
@@ -172,7 +174,7 @@ func refuseNUL(text []byte) error {
 	for {
 		token, err := d.ReadToken()
 		if err != nil {
-			return nil // the end: the body was decoded before
+			return nil //nolint:nilerr // the end: the body was decoded before
 		}
 		if token.Kind() == '"' && strings.ContainsRune(token.String(), 0) {
 			return problem.Invalid(string(d.StackPointer()), "has a NUL character")
@@ -219,7 +221,7 @@ func tooDeep(text []byte) bool {
 
 // checkText accepts a text of at most so many bytes without control characters.
 func checkText(pointer, text string, minBytes, maxBytes int) []problem.Field {
-	detail := ""
+	var detail string
 	switch {
 	case len(text) < minBytes || len(text) > maxBytes:
 		detail = fmt.Sprintf("has to have %d to %d bytes", minBytes, maxBytes)

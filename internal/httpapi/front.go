@@ -61,7 +61,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		id = uuid.Nil // no randomness: the request is served, its id says nothing
 	}
-	c := &call{requestID: id.String(), started: f.cfg.Now(), header: r.Header, url: r.URL}
+	c := &call{requestID: id.String(), started: f.cfg.Now(), header: r.Header, url: r.URL, strict: f.strict}
 	rec := &recorder{ResponseWriter: w}
 	ctx := context.WithValue(r.Context(), callKey{}, c)
 	h := w.Header()

@@ -30,6 +30,8 @@ func deep(levels int) string {
 }
 
 // badTransfers is every kind of bad body of POST /v1/transfers.
+//
+//nolint:lll // a table reads by lines
 func badTransfers() []badBody {
 	const valid, malformed = problem.ValidationFailed, problem.MalformedRequest
 	ref := func(text string) string { return changed(`"invoice-7"`, text) }
@@ -170,6 +172,7 @@ func TestWhatIsAllowedIsTaken(t *testing.T) {
 	}
 }
 
+//nolint:lll // a table reads by lines
 func TestBadBodiesOfOtherRoutesAreRefusedAsTheContractSays(t *testing.T) {
 	t.Parallel()
 	transferPath, accountPath := "/v1/transfers/"+known.String(), "/v1/accounts/"+cash.String()
@@ -293,7 +296,9 @@ func TestIDsOfOthersAndIDsThatAreNoneAreAnsweredAlike(t *testing.T) {
 				return strings.ReplaceAll(fmt.Sprint(p), id, "ID")
 			}
 			require.Equal(t, ask(absent.String(), "globex"), ask(id, "globex"))
-			for _, none := range []string{"x", "preview", strings.Repeat("x", 36), "urn:uuid:" + id, id + "0", "%00"} {
+			for _, none := range []string{
+				"x", "preview", strings.Repeat("x", 36), "urn:uuid:" + id, id + "0", "%00",
+			} {
 				ask(none, "acme")
 			}
 		})

@@ -16,11 +16,13 @@ import (
 // New is the handler of the public listener.
 func New(cfg Config) http.Handler {
 	cfg = cfg.withDefaults()
-	s := &shared{cfg: cfg, limits: newLimiter(cfg.RatePerSecond)}
+	s := &shared{cfg: cfg, strict: strictly(), limits: newLimiter(cfg.RatePerSecond)}
 	s.signIn = s.byAPIKey
 	f := &front{shared: s, router: chi.NewRouter()}
-	strict := publicapi.NewStrictHandlerWithOptions(&publicServer{shared: s}, nil,
-		publicapi.StrictHTTPServerOptions{RequestErrorHandlerFunc: s.failed, ResponseErrorHandlerFunc: s.failed})
+	options := publicapi.StrictHTTPServerOptions{
+		RequestErrorHandlerFunc: s.failed, ResponseErrorHandlerFunc: s.failed,
+	}
+	strict := publicapi.NewStrictHandlerWithOptions(&publicServer{shared: s}, nil, options)
 	wrapper := &public{Handler: strict, ErrorHandlerFunc: s.badPublicParameter}
 	for _, r := range publicRoutes() {
 		f.mount(&r.route, func(w http.ResponseWriter, req *http.Request) { r.handle(wrapper, w, req) })
@@ -33,11 +35,13 @@ func New(cfg Config) http.Handler {
 // NewAdmin is the handler of the admin listener. Mount other things of that listener beside it, not
 // behind it.
 func NewAdmin(cfg Config) http.Handler {
-	s := &shared{cfg: cfg.withDefaults()}
+	s := &shared{cfg: cfg.withDefaults(), strict: strictly()}
 	s.signIn = s.byAdminKey
 	f := &front{shared: s, router: chi.NewRouter()}
-	strict := adminapi.NewStrictHandlerWithOptions(&adminServer{shared: s}, nil,
-		adminapi.StrictHTTPServerOptions{RequestErrorHandlerFunc: s.failed, ResponseErrorHandlerFunc: s.failed})
+	options := adminapi.StrictHTTPServerOptions{
+		RequestErrorHandlerFunc: s.failed, ResponseErrorHandlerFunc: s.failed,
+	}
+	strict := adminapi.NewStrictHandlerWithOptions(&adminServer{shared: s}, nil, options)
 	wrapper := &admin{Handler: strict, ErrorHandlerFunc: s.badAdminParameter}
 	for _, r := range adminRoutes() {
 		f.mount(&r.route, func(w http.ResponseWriter, req *http.Request) { r.handle(wrapper, w, req) })
@@ -53,7 +57,7 @@ func (f *front) mount(rt *route, next http.HandlerFunc) {
 	})
 	f.router.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Allow", f.allowed(r.URL.Path))
-		f.failed(w, r, problem.New(problem.MethodNotAllowed, "The path does not take %s.", strings.ToUpper(r.Method)))
+		f.failed(w, r, problem.New(problem.MethodNotAllowed, "The path does not take %s.", r.Method))
 	})
 }
 
@@ -74,18 +78,16 @@ func (s *shared) failed(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 func (s *shared) badPublicParameter(w http.ResponseWriter, r *http.Request, err error) {
-	var format *publicapi.InvalidParamFormatError
 	name := ""
-	if errors.As(err, &format) {
+	if format, ok := errors.AsType[*publicapi.InvalidParamFormatError](err); ok {
 		name = format.ParamName
 	}
 	s.badParameter(w, r, name, err)
 }
 
 func (s *shared) badAdminParameter(w http.ResponseWriter, r *http.Request, err error) {
-	var format *adminapi.InvalidParamFormatError
 	name := ""
-	if errors.As(err, &format) {
+	if format, ok := errors.AsType[*adminapi.InvalidParamFormatError](err); ok {
 		name = format.ParamName
 	}
 	s.badParameter(w, r, name, err)

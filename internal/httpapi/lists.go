@@ -30,8 +30,8 @@ func (s *publicServer) ListTransfers(
 		return nil, err
 	}
 	page, err := s.cfg.Transfers.List(ctx, c.tenantID, transfer.Filter{
-		State: transfer.State(q.Status), Account: q.Account, CreatedFrom: q.CreatedFrom, CreatedTo: q.CreatedTo,
-		ClientReference: q.ClientReference, Before: before, Limit: limit,
+		State: transfer.State(q.Status), Account: q.Account, ClientReference: q.ClientReference,
+		CreatedFrom: q.CreatedFrom, CreatedTo: q.CreatedTo, Before: before, Limit: limit,
 	})
 	if err != nil {
 		return nil, err
@@ -63,8 +63,8 @@ func (s *publicServer) ListTransferEvents(
 	out := publicapi.ListTransferEvents200JSONResponse{Events: make([]publicapi.Event, len(events))}
 	for i, e := range events {
 		out.Events[i] = publicapi.Event{
-			Seq: e.Seq, Type: e.Type, From: e.From, To: e.To, Reason: e.Reason, Actor: e.Actor, Cause: e.Cause,
-			Data: e.Data, At: e.At.UTC(),
+			Seq: e.Seq, Type: e.Type, From: e.From, To: e.To, Reason: e.Reason, Actor: e.Actor,
+			Cause: e.Cause, Data: e.Data, At: e.At.UTC(),
 		}
 	}
 	return out, nil

@@ -29,6 +29,7 @@ const (
 type shared struct {
 	cfg    Config
 	signIn signIn
+	strict jsonv2.Options
 	// limits is nil where nobody's rate is limited.
 	limits *limiter
 	// waiting counts the requests that wait for a transfer's end.
@@ -49,10 +50,8 @@ func (s *shared) fail(w http.ResponseWriter, c *call, err error) {
 	p := explain(err)
 	m := s.meaning(p.Code)
 	c.code = p.Code
-	switch p.Code {
-	case problem.Internal, problem.Unavailable, problem.DeadlineExceeded:
+	if m.Status >= http.StatusInternalServerError { // below, the code says it all
 		c.err = err
-	default: // the code says it all, and the text may be long
 	}
 	h := w.Header()
 	if p.RetryAfter > 0 {
@@ -77,14 +76,15 @@ func write(w http.ResponseWriter, contentType string, status int, text []byte) {
 	h.Set("Content-Type", contentType)
 	h.Set("Content-Length", strconv.Itoa(len(text)))
 	w.WriteHeader(status)
-	_, _ = w.Write(text) // a client that has gone needs no answer
+	_, _ = w.Write(text) //nolint:gosec // G705: never HTML, and a client that has gone needs no answer
 }
 
 // render puts a problem into the form of the contract.
 func (s *shared) render(p *problem.Error, requestID string) publicapi.Problem {
 	m := s.meaning(p.Code)
 	out := publicapi.Problem{
-		Type: problemPages + string(m.Code), Title: m.Title, Status: int32(m.Status), Code: string(m.Code),
+		Type: problemPages + string(m.Code), Title: m.Title, Code: string(m.Code),
+		Status: int32(m.Status), //nolint:gosec // three digits
 		Detail: p.Detail, Retryable: m.Retryable, SafeNewKey: m.SafeNewKey, RequestID: requestID,
 	}
 	for _, f := range p.Fields {

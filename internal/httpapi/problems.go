@@ -33,7 +33,8 @@ func (s *publicServer) GetProblem(
 func (s *shared) renderMeaning(code problem.Code) publicapi.ProblemMeaning {
 	m := s.meaning(code)
 	return publicapi.ProblemMeaning{
-		Code: string(m.Code), Type: problemPages + string(m.Code), Status: int32(m.Status), Title: m.Title,
+		Code: string(m.Code), Type: problemPages + string(m.Code), Title: m.Title,
+		Status:    int32(m.Status), //nolint:gosec // three digits
 		Retryable: m.Retryable, SafeNewKey: m.SafeNewKey, Stored: m.Stored, Advice: m.Advice,
 	}
 }

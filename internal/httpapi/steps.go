@@ -186,7 +186,7 @@ func (s *shared) query(_ context.Context, c *call, _ http.ResponseWriter, r *htt
 
 // ids refuses ids in the path that have another form than ours, as ids that do not exist.
 func (s *shared) ids(_ context.Context, _ *call, _ http.ResponseWriter, r *http.Request) error {
-	params := chi.RouteContext(r.Context()).URLParams
+	params := chi.RouteContext(r.Context()).URLParams //nolint:contextcheck // it only reads the context
 	for i, name := range params.Keys {
 		if (name == "id" || name == "tenant_id") && len(params.Values[i]) != idChars {
 			return noSuchID()
@@ -225,7 +225,8 @@ func (s *shared) readBody(_ context.Context, c *call, w http.ResponseWriter, r *
 	}
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return problem.Wrap(problem.RequestTimeout, err, "The body did not arrive in "+bodyReadMax.String()+".")
+		detail := "The body did not arrive in " + bodyReadMax.String() + "."
+		return problem.Wrap(problem.RequestTimeout, err, detail)
 	case err != nil:
 		return problem.Wrap(problem.MalformedRequest, err, "The body could not be read to its end.")
 	case len(text) > bodyMaxBytes:

@@ -149,7 +149,8 @@ func (s *shared) renderOne(c *call) func([]transfer.Result) idempotency.Response
 		}
 		t := results[0].Transfer
 		return idempotency.Response{
-			Status: http.StatusAccepted, Location: transfers + "/" + t.ID.String(), Body: marshal(renderTransfer(t)),
+			Status: http.StatusAccepted, Location: transfers + "/" + t.ID.String(),
+			Body: marshal(renderTransfer(t)),
 		}
 	}
 }
@@ -162,18 +163,20 @@ func (s *shared) results(results []transfer.Result, requestID string) publicapi.
 			out.Results[i] = publicapi.TransferResult{Status: p.Status, Problem: p}
 			continue
 		}
-		out.Results[i] = publicapi.TransferResult{Status: http.StatusAccepted, Transfer: renderTransfer(r.Transfer)}
+		t := renderTransfer(r.Transfer)
+		out.Results[i] = publicapi.TransferResult{Status: http.StatusAccepted, Transfer: t}
 	}
 	return out
 }
 
 func renderTransfer(t transfer.Transfer) publicapi.Transfer {
 	return publicapi.Transfer{
-		ID: t.ID, Status: publicapi.TransferStatus(t.State), FromAccount: t.FromAccount, ToAccount: t.ToAccount,
+		ID: t.ID, Status: publicapi.TransferStatus(t.State), Version: t.Version, Reason: t.Reason,
+		FromAccount: t.FromAccount, ToAccount: t.ToAccount,
 		Amount:          publicapi.Amount{Value: t.Amount.Value, Currency: t.Amount.Currency},
-		ClientReference: t.ClientReference, Metadata: t.Metadata, Reason: t.Reason, Reverses: t.Reverses,
-		Reversed: t.Reversed, Notification: publicapi.TransferNotification(t.Notification), Version: t.Version,
-		PromiseAt: t.PromiseAt.UTC(), CreatedAt: t.CreatedAt.UTC(), UpdatedAt: t.UpdatedAt.UTC(),
+		ClientReference: t.ClientReference, Metadata: t.Metadata, Reverses: t.Reverses, Reversed: t.Reversed,
+		Notification: publicapi.TransferNotification(t.Notification),
+		PromiseAt:    t.PromiseAt.UTC(), CreatedAt: t.CreatedAt.UTC(), UpdatedAt: t.UpdatedAt.UTC(),
 	}
 }
 

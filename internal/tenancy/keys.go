@@ -57,7 +57,7 @@ func parse(prefix, plain string) (string, string, bool) {
 }
 
 func validEnv(env string) bool {
-	return env != "" && len(env) <= envMaxChars && strings.Trim(env, "abcdefghijklmnopqrstuvwxyz0123456789") == ""
+	return env != "" && len(env) <= envMaxChars && strings.Trim(env, alphabet+"0189") == ""
 }
 
 // minted is a new key: plain is shown once, the rest is stored.
@@ -68,7 +68,7 @@ type minted struct {
 
 func mint(prefix, env string) (minted, error) {
 	if !validEnv(env) {
-		return minted{}, fmt.Errorf("environment %q: has to be 1 to %d lower-case letters and digits", env, envMaxChars)
+		return minted{}, fmt.Errorf("environment %q: has to be 1 to %d letters and digits", env, envMaxChars)
 	}
 	var random [secretBytes + idChars]byte
 	if _, err := rand.Read(random[:]); err != nil {

@@ -2,7 +2,7 @@ package tenancy
 
 import (
 	"context"
-	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -54,7 +54,8 @@ func setup(t *testing.T) bundle {
 
 func (b bundle) key(t *testing.T) string {
 	t.Helper()
-	plain, err := b.CreateKey(t.Context(), b.tenant, "test", []Scope{TransfersRead, TransfersWrite}, Sheddable)
+	scopes := []Scope{TransfersRead, TransfersWrite}
+	plain, err := b.CreateKey(t.Context(), b.tenant, "test", scopes, Sheddable)
 	require.NoError(t, err)
 	return plain
 }
@@ -75,7 +76,8 @@ func TestAKeyOpensForItsTenantWithItsScopesAndClass(t *testing.T) {
 	p, err := b.Authenticate(t.Context(), plain)
 	require.NoError(t, err)
 	require.Equal(t, Principal{
-		KeyID: idOf(plain), TenantID: b.tenant, Scopes: []Scope{TransfersRead, TransfersWrite}, Class: Sheddable,
+		KeyID: idOf(plain), TenantID: b.tenant, Class: Sheddable,
+		Scopes: []Scope{TransfersRead, TransfersWrite},
 	}, p)
 	require.True(t, p.May(TransfersWrite))
 	require.False(t, p.May(AccountsRead))
@@ -251,7 +253,7 @@ func TestTheCacheStaysBelowItsBoundAndDropsWhatEndedFirst(t *testing.T) {
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	c := newCache[int]()
 	for i := range cacheMaxEntries {
-		c.put(fmt.Sprint(i), i, now, cacheTTL)
+		c.put(strconv.Itoa(i), i, now, cacheTTL)
 	}
 	c.put("one more", 1, now, cacheTTL)
 	require.Equal(t, cacheMaxEntries, c.size())

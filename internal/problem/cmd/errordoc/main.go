@@ -5,8 +5,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"log/slog"
-	"net/http"
 	"os"
 	"strings"
 
@@ -15,21 +13,22 @@ import (
 
 func main() {
 	if _, err := io.WriteString(os.Stdout, page()); err != nil {
-		slog.New(slog.NewTextHandler(os.Stderr, nil)).Error("write page", slog.Any("error", err))
+		fmt.Fprintln(os.Stderr, "errordoc: write page:", err)
 		os.Exit(1) //nolint:forbidigo // the command's own exit
 	}
 }
 
+// head stands in front of the table; ' stands for the backquote that a raw string cannot hold.
 const head = `# Errors
 
 <!-- Written by go run ./internal/problem/cmd/errordoc > docs/errors.md; change the table instead. -->
 
-A request that is refused gets a problem (RFC 9457, ` + "`application/problem+json`" + `). Programs go by its
-` + "`code`" + `; people read ` + "`detail`" + ` and, for each wrong part of the request, ` + "`errors`" + `. ` + "`request_id`" + ` names the
-request when you ask for help. The same texts are served at ` + "`/problems`" + `.
+A request that is refused gets a problem (RFC 9457, 'application/problem+json'). Programs go by its
+'code'; people read 'detail' and, for each wrong part of the request, 'errors'. 'request_id' names the
+request when you ask for help. The same texts are served at '/problems'.
 
 - **Same key again**: the same request with the same Idempotency-Key may succeed later. Wait for
-  ` + "`Retry-After`" + ` if it is there.
+  'Retry-After' if it is there.
 - **New key**: nothing happened under this key and nothing will, so a changed request may be sent under
   a new one. Where it says no, send the same request with the same key until the answer is another one.
 - **Stored**: the refusal was decided on the state of things. The same request with the same key gets
@@ -44,14 +43,14 @@ The codes stand in the order in which a request is checked: the first that appli
 // page is the text of docs/errors.md.
 func page() string {
 	var b strings.Builder
-	b.WriteString(head)
+	b.WriteString(strings.ReplaceAll(head, "'", "`"))
 	table := problem.Table()
 	for _, m := range table {
 		fmt.Fprintf(&b, "| [%s](#%s) | %d | %s | %s | %s |\n",
 			m.Code, m.Code, m.Status, word(m.Retryable), word(m.SafeNewKey), word(m.Stored))
 	}
 	for _, m := range table {
-		fmt.Fprintf(&b, "\n## %s\n\n**%d %s.** %s. %s\n", m.Code, m.Status, http.StatusText(m.Status), m.Title, m.Advice)
+		fmt.Fprintf(&b, "\n## %s\n\n%d. %s. %s\n", m.Code, m.Status, m.Title, m.Advice)
 	}
 	return b.String()
 }
