@@ -131,8 +131,11 @@ func (d *dependency) arrive(ctx context.Context, key string) (Fault, error) {
 	return f, nil
 }
 
-// sent writes a send down, and the effect unless the fault prevents it.
-func (d *dependency) sent(key string, f Fault) {
+// acts says whether the dependency does what it is asked.
+func (f Fault) acts() bool { return f.Kind == "" || f.Acts }
+
+// sent writes a send down.
+func (d *dependency) sent(key string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	c := d.of(key)
@@ -141,9 +144,6 @@ func (d *dependency) sent(key string, f Fault) {
 		c.Blind++
 	}
 	c.unasked = true
-	if f.Kind == "" || f.Acts {
-		c.Effects = 1
-	}
 }
 
 // found writes a question down and says whether the effect is there.
@@ -211,14 +211,15 @@ func (r *Risk) Screen(ctx context.Context, q risk.Request) (risk.Decision, error
 	if err != nil {
 		return risk.Decision{}, err
 	}
-	r.sent(q.EffectKey, f)
+	r.sent(q.EffectKey)
+	var d risk.Decision
+	if f.acts() {
+		d = r.decision(q)
+	}
 	if err := r.failure("screen", f, nil); err != nil {
-		if f.Acts {
-			r.decision(q)
-		}
 		return risk.Decision{}, err
 	}
-	return r.decision(q), nil
+	return d, nil
 }
 
 func (r *Risk) decision(q risk.Request) risk.Decision {
@@ -228,6 +229,7 @@ func (r *Risk) decision(q risk.Request) risk.Decision {
 	if !ok {
 		d = r.decide(q)
 		r.made[q.EffectKey] = d
+		r.of(q.EffectKey).Effects++
 	}
 	return d
 }
@@ -263,13 +265,20 @@ func (n *Notify) Send(ctx context.Context, m notify.Message) error {
 	if err != nil {
 		return err
 	}
-	n.sent(m.EffectKey, f)
-	if f.Kind == "" || f.Acts {
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		n.messages[m.EffectKey] = m
+	n.sent(m.EffectKey)
+	if f.acts() {
+		n.take(m)
 	}
 	return n.failure("send", f, nil)
+}
+
+func (n *Notify) take(m notify.Message) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if _, known := n.messages[m.EffectKey]; !known {
+		n.messages[m.EffectKey] = m
+		n.of(m.EffectKey).Effects++
+	}
 }
 
 // Sent says whether a message was taken under an effect key.

@@ -1,0 +1,234 @@
+package transfer_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"example.com/holdfast/internal/outbound"
+	"example.com/holdfast/internal/outbound/risk"
+	"example.com/holdfast/internal/transfer"
+	"example.com/holdfast/internal/transfer/transfertest"
+)
+
+func TestACallWithoutAnAnswerIsCountedAndAskedAboutBeforeItIsSentAgain(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name  string
+		fault transfertest.Fault
+		want  transfertest.Calls
+	}{
+		{"500", transfertest.Fault{Kind: outbound.KindStatus5xx}, transfertest.Calls{Sends: 2, Finds: 1, Effects: 1}},
+		{"429", transfertest.Fault{Kind: outbound.KindStatus4xx}, transfertest.Calls{Sends: 2, Finds: 1, Effects: 1}},
+		{"full", transfertest.Fault{Kind: outbound.KindFull}, transfertest.Calls{Sends: 2, Finds: 1, Effects: 1}},
+		{"timeout", transfertest.Fault{Kind: outbound.KindTimeout}, transfertest.Calls{Sends: 2, Finds: 1, Effects: 1}},
+		{
+			"timeout after it acted", transfertest.Fault{Kind: outbound.KindTimeout, Acts: true},
+			transfertest.Calls{Sends: 1, Finds: 1, Effects: 1},
+		},
+		{
+			"lost reply", transfertest.Fault{Kind: outbound.KindAmbiguous, Acts: true},
+			transfertest.Calls{Sends: 1, Finds: 1, Effects: 1},
+		},
+	} {
+		w := newWorld(t)
+		w.Risk.Next(c.fault)
+		w.Notify.Next(c.fault)
+		id := w.Create(t, "k1", 250)
+		w.run(t.Context(), t)
+		got := w.Get(t, id)
+		require.Equal(t, transfer.Accepted, got.State, c.name)
+		require.Equal(t, int32(1), got.Attempts, c.name)
+		require.True(t, got.WakeAt.After(got.UpdatedAt), c.name)
+		w.runAll(t.Context(), t)
+		got = w.Get(t, id)
+		require.Equal(t, transfer.Settled, got.State, c.name)
+		require.Equal(t, transfer.NotificationSent, got.Notification, c.name)
+		require.Equal(t, c.want, w.Risk.Calls(w.screenKey(id)), c.name)
+		require.Equal(t, c.want, w.Notify.Calls(w.notifyKey(id)), c.name)
+		w.CheckInvariants(t)
+	}
+}
+
+func TestAQuestionThatFailsIsAskedAgainAndNothingIsSent(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Risk.Next(
+		transfertest.Fault{Kind: outbound.KindTimeout, Acts: true},
+		transfertest.Fault{Kind: outbound.KindStatus5xx}, // the question
+		transfertest.Fault{Kind: outbound.KindUnreachable},
+	)
+	id := w.settled(t, "k1", 250)
+	require.Equal(t, transfertest.Calls{Sends: 1, Finds: 1, Effects: 1}, w.Risk.Calls(w.screenKey(id)))
+	w.CheckInvariants(t)
+}
+
+func TestBackoffGrowsAndRetryAfterIsObeyed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Transfers.SetRandom(func() float64 { return 0.999 })
+	w.Risk.Always(transfertest.Fault{Kind: outbound.KindStatus5xx})
+	id := w.Create(t, "k1", 250)
+	for _, atLeast := range []time.Duration{199, 399, 799, 1598} {
+		w.wakeNow(t)
+		w.run(t.Context(), t)
+		got := w.Get(t, id)
+		wait := got.WakeAt.Sub(got.UpdatedAt)
+		require.GreaterOrEqual(t, wait, atLeast*time.Millisecond)
+		require.Less(t, wait, atLeast*time.Millisecond+110*time.Millisecond)
+	}
+	w.Risk.Always(transfertest.Fault{Kind: outbound.KindStatus4xx, RetryAfter: 7 * time.Second})
+	w.wakeNow(t)
+	w.run(t.Context(), t)
+	got := w.Get(t, id)
+	require.GreaterOrEqual(t, got.WakeAt.Sub(got.UpdatedAt), 7*time.Second)
+	require.EqualValues(t, 1, w.Count(t,
+		"SELECT count(*) FROM river_job WHERE state = 'available' AND scheduled_at = $1", got.WakeAt))
+	w.CheckInvariants(t)
+}
+
+func TestADeadDependencyExpiresTheTransferAndFreesTheFunds(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name string
+		end  func(w world)
+	}{
+		{"the promise has passed", func(w world) { w.endPromise(t) }},
+		{"no attempt fits any more", func(w world) {
+			w.Exec(t, "UPDATE transfers SET promise_at = clock_timestamp() + interval '5 seconds'")
+			w.Risk.Always(transfertest.Fault{Kind: outbound.KindStatus5xx, RetryAfter: time.Minute})
+		}},
+	} {
+		w := newWorld(t)
+		w.Risk.Always(transfertest.Fault{Kind: outbound.KindUnreachable})
+		id := w.Create(t, "k1", 250)
+		w.run(t.Context(), t)
+		c.end(w)
+		w.wakeNow(t)
+		w.run(t.Context(), t)
+		got := w.Get(t, id)
+		require.Equal(t, transfer.Expired, got.State, c.name)
+		require.Equal(t, transfer.ReasonDeadline, got.Reason, c.name)
+		posted, held := w.Balance(t, w.From)
+		require.Equal(t, []int64{transfertest.Funds, 0}, []int64{posted, held}, c.name)
+		w.runAll(t.Context(), t)
+		require.Equal(t, transfer.ReasonDeadline, w.Notify.Message(w.notifyKey(id)).Reason, c.name)
+		w.CheckInvariants(t)
+	}
+}
+
+func TestWhatFailsAtOnceAgainAndAgainEnds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Risk.Always(transfertest.Fault{Kind: outbound.KindFull})
+	id := w.Create(t, "k1", 250)
+	w.runAll(t.Context(), t)
+	got := w.Get(t, id)
+	require.Equal(t, transfer.Failed, got.State)
+	require.Equal(t, transfer.ReasonAttempts, got.Reason)
+	w.CheckInvariants(t)
+}
+
+func TestADecisionThatMakesNoSenseIsNoDecision(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Risk.Decide(func(risk.Request) risk.Decision { return risk.Decision{Outcome: "perhaps"} })
+	id := w.Create(t, "k1", 250)
+	w.run(t.Context(), t)
+	got := w.Get(t, id)
+	require.Equal(t, transfer.Accepted, got.State)
+	require.Equal(t, int32(1), got.Attempts)
+	w.CheckInvariants(t)
+}
+
+func TestHostileTextsOfTheRiskServiceAreKeptReadable(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Risk.Decide(func(risk.Request) risk.Decision {
+		return risk.Decision{Outcome: risk.OutcomeBlock, Reason: "a\x00b\xff", Reference: "r\x00"}
+	})
+	id := w.Create(t, "k1", 250)
+	w.runAll(t.Context(), t)
+	got := w.Get(t, id)
+	require.Equal(t, transfer.Blocked, got.State)
+	require.Equal(t, "a b?", got.Reason)
+	require.Equal(t, "r ", got.RiskReference)
+	w.CheckInvariants(t)
+}
+
+func TestAPanicOfOneStepLeavesItsNeighboursAlone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var broken uuid.UUID
+	w.Risk.Decide(func(q risk.Request) risk.Decision {
+		if q.TransferID == broken.String() {
+			panic("cannot decide")
+		}
+		return risk.Decision{Outcome: risk.OutcomeApprove}
+	})
+	answers := transfertest.ReadAll(t, w.create(t, "k1", w.Item(1), w.Item(2), w.Item(3)))
+	broken = answers[1].ID
+	w.run(t.Context(), t)
+	require.Equal(t, transfer.Accepted, w.Get(t, broken).State)
+	for _, i := range []int{0, 2} {
+		require.Equal(t, transfer.Settled, w.Get(t, answers[i].ID).State)
+	}
+
+	broken = uuid.Nil
+	require.Equal(t, 1, w.sweep(t), "the sweeper finds what the panic left")
+	w.runAll(t.Context(), t)
+	got := w.Get(t, answers[1].ID)
+	require.Equal(t, transfer.Settled, got.State)
+	require.Zero(t, w.Risk.Calls(w.screenKey(got.ID)).Blind)
+	w.CheckInvariants(t)
+}
+
+func TestANotificationThatNobodyTakesFailsAfterItsWindow(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name  string
+		fault transfertest.Fault
+		age   string
+	}{
+		{"its time is over", transfertest.Fault{Panics: true}, "24 hours"}, // not even sent
+		{"no attempt fits", transfertest.Fault{Kind: outbound.KindStatus5xx, RetryAfter: time.Hour}, "23 hours 30 minutes"},
+	} {
+		w := newWorld(t)
+		w.Transfers.SetRandom(func() float64 { return 0.999 })
+		w.Notify.Always(transfertest.Fault{Kind: outbound.KindUnreachable})
+		id := w.Create(t, "k1", 250)
+		w.run(t.Context(), t)
+		got := w.Get(t, id)
+		require.Equal(t, transfer.Settled, got.State, c.name)
+		require.Equal(t, transfer.NotificationPending, got.Notification, c.name)
+		require.Equal(t, int32(1), got.Attempts, c.name)
+
+		w.Notify.Always(c.fault)
+		w.Exec(t, "UPDATE transfers SET updated_at = now() - $1::interval", c.age)
+		w.wakeNow(t)
+		w.run(t.Context(), t)
+		got = w.Get(t, id)
+		require.Equal(t, transfer.NotificationFailed, got.Notification, c.name)
+		require.Zero(t, got.WakeAt, c.name)
+		require.Equal(t, transfer.Settled, got.State, "a lost notification changes no money")
+		require.Zero(t, w.Notify.Calls(w.notifyKey(id)).Effects, c.name)
+		w.CheckInvariants(t)
+	}
+}
+
+func TestADatabaseErrorOfOneTransferFailsItAlone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	answers := transfertest.ReadAll(t, w.create(t, "k1", w.Item(1), w.Item(2), w.Item(3)))
+	w.Exec(t, "UPDATE holds SET status = 'released' WHERE id = $1", answers[1].ID) // somebody broke it by hand
+	w.run(t.Context(), t)
+	for i, want := range []transfer.State{transfer.Settled, transfer.Accepted, transfer.Settled} {
+		require.Equal(t, want, w.Get(t, answers[i].ID).State)
+	}
+	w.Exec(t, "UPDATE holds SET status = 'active' WHERE id = $1", answers[1].ID)
+	w.sweep(t)
+	w.runAll(t.Context(), t)
+	w.CheckInvariants(t)
+}
