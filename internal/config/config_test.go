@@ -1,0 +1,61 @@
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/holdfast/internal/config"
+)
+
+func TestAnEmptyEnvironmentGivesTheDocumentedDefaults(t *testing.T) {
+	t.Parallel()
+	c, err := config.Load(nil)
+	require.NoError(t, err)
+	require.Equal(t, ":8080", c.Addr)
+	require.Equal(t, 8, c.Risk.Limit)
+	require.Equal(t, 20, c.Notify.Limit)
+	require.Equal(t, 40, c.DBLimit)
+}
+
+func TestEveryProblemIsReportedAtOnce(t *testing.T) {
+	t.Parallel()
+	_, err := config.Load([]string{
+		"HOLDFAST_RISK_LIMIT=-1", "HOLDFAST_NOTIFY_TIMEOUT=0s", "HOLDFAST_LOG_FORMAT=xml", "HOLDFAST_API_CONNS=0",
+	})
+	for _, part := range []string{"HOLDFAST_RISK_LIMIT", "HOLDFAST_NOTIFY_TIMEOUT", "xml", "every pool"} {
+		require.ErrorContains(t, err, part)
+	}
+}
+
+func TestASettingThatIsNoNumberNamesItself(t *testing.T) {
+	t.Parallel()
+	_, err := config.Load([]string{"HOLDFAST_DB_LIMIT=many", "HOLDFAST_DRAIN_MAX=soon"})
+	require.ErrorContains(t, err, "DBLimit")
+	require.ErrorContains(t, err, "DrainMax")
+}
+
+func TestTheDatabaseURLMayComeFromAFile(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "url")
+	require.NoError(t, os.WriteFile(path, []byte("postgres://u:secret@db/x\n"), 0o600))
+	c, err := config.Load([]string{"DATABASE_URL_FILE=" + path})
+	require.NoError(t, err)
+	require.Equal(t, "postgres://u:secret@db/x", c.DatabaseURL)
+
+	_, err = config.Load([]string{"DATABASE_URL_FILE=" + path + ".gone"})
+	require.ErrorContains(t, err, "DATABASE_URL_FILE")
+}
+
+func TestRedactedListsEverySettingWithoutItsSecrets(t *testing.T) {
+	t.Parallel()
+	c, err := config.Load([]string{"DATABASE_URL=postgres://u:secret@db/x", "HOLDFAST_RISK_URL=http://risk"})
+	require.NoError(t, err)
+	text := c.Redacted()
+	require.Contains(t, text, "DATABASE_URL=postgres://u:xxxxx@db/x\n")
+	require.Contains(t, text, "HOLDFAST_RISK_URL=http://risk\n")
+	require.Contains(t, text, "HOLDFAST_NOTIFY_WAIT_MAX=2s\n")
+	require.NotContains(t, text, "secret")
+}
