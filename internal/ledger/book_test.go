@@ -12,7 +12,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"example.com/holdfast/internal/ledger/internal/ledgerdb"
 	"example.com/holdfast/internal/money"
+	"example.com/holdfast/internal/pgtest"
 	"example.com/holdfast/internal/problem"
 )
 
@@ -328,6 +330,19 @@ func TestOpenAsksForEachAccountOnceInOrder(t *testing.T) {
 	require.Equal(t, []any{[]uuid.UUID{shop.TenantID}, []uuid.UUID{shop.ID}}, read.QueuedQueries[1].Arguments)
 	assert.Negative(t, compareRefs(anna, bob))
 	assert.Negative(t, compareRefs(bob, Ref{uuid.UUID{2}, anna.ID}), "the tenant comes first")
+}
+
+// The order of the arguments is the order of the locks only for some plans.
+func TestBalancesAreSortedBeforeTheyAreLocked(t *testing.T) {
+	t.Parallel()
+	rows, err := pgtest.New(t).Query(t.Context(), "EXPLAIN (COSTS OFF) "+ledgerdb.LockBalances,
+		[]uuid.UUID{anna.TenantID}, []uuid.UUID{anna.ID})
+	require.NoError(t, err)
+	plan, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	require.Equal(t, "LockRows", plan[0])
+	require.Equal(t, "->  Sort", strings.TrimSpace(plan[1]))
+	require.Equal(t, "Sort Key: b.tenant_id, b.account_id", strings.TrimSpace(plan[2]))
 }
 
 func TestNewAccountValidation(t *testing.T) {
