@@ -179,7 +179,7 @@ func TestAKilledSessionIsUnknown(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	var pid int
-	err := pgtx.Pipeline(t.Context(), b.pool, "add",
+	before := pgtx.Pipeline(t.Context(), b.pool, "add",
 		func(read *pgx.Batch) {
 			pgtx.Read(read, func(r struct{ PID int }) { pid = r.PID }, "SELECT pg_backend_pid()")
 		},
@@ -187,8 +187,17 @@ func TestAKilledSessionIsUnknown(t *testing.T) {
 			_, err := b.beside.Exec(t.Context(), "SELECT pg_terminate_backend($1, 5000)", pid)
 			return errors.Join(err, pipe("x", nil)(write))
 		})
-	require.True(t, pgtx.Unknown(err), "%v", err)
 	b.requireNotes(t)
+	during := pgtx.Pipeline(t.Context(), b.pool, "add", nothing, func(write *pgx.Batch) error {
+		write.Queue("SELECT pg_terminate_backend(pg_backend_pid())")
+		return pipe("x", nil)(write)
+	})
+	b.requireNotes(t)
+	for name, err := range map[string]error{"before the writes": before, "during the writes": during} {
+		require.Error(t, err, name)
+		require.True(t, pgtx.Unknown(err), "%s: %v", name, err)
+	}
+	require.Equal(t, "57P01", pgtx.Code(during), "a server that breaks off does not say what it did before")
 }
 
 func TestARefusedCommitIsNotUnknown(t *testing.T) {
