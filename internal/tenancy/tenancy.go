@@ -43,10 +43,19 @@ const (
 	TransfersWrite Scope = "transfers:write"
 	AccountsRead   Scope = "accounts:read"
 	AccountsWrite  Scope = "accounts:write"
+	OrdersRead     Scope = "orders:read"
+	OrdersWrite    Scope = "orders:write"
+	InventoryRead  Scope = "inventory:read"
+	InventoryWrite Scope = "inventory:write"
 )
 
 // Scopes lists every scope.
-func Scopes() []Scope { return []Scope{TransfersRead, TransfersWrite, AccountsRead, AccountsWrite} }
+func Scopes() []Scope {
+	return []Scope{
+		TransfersRead, TransfersWrite, AccountsRead, AccountsWrite,
+		OrdersRead, OrdersWrite, InventoryRead, InventoryWrite,
+	}
+}
 
 // Class is how important a key's traffic is when not all of it can be served.
 type Class string

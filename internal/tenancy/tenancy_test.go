@@ -83,6 +83,20 @@ func TestAKeyOpensForItsTenantWithItsScopesAndClass(t *testing.T) {
 	require.False(t, p.May(AccountsRead))
 }
 
+func TestEveryScopeAllowsItselfAlone(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for _, scope := range Scopes() {
+		plain, err := b.CreateKey(t.Context(), b.tenant, "test", []Scope{scope}, Standard)
+		require.NoError(t, err)
+		p, err := b.Authenticate(t.Context(), plain)
+		require.NoError(t, err)
+		for _, other := range Scopes() {
+			require.Equal(t, other == scope, p.May(other), "%s of a key with %s", other, scope)
+		}
+	}
+}
+
 func TestOnlyTheHashOfTheSecretIsStored(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
