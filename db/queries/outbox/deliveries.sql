@@ -1,0 +1,54 @@
+-- InsertDeliveries stores what consumers have to handle, with the events that it tells of.
+-- name: InsertDeliveries :exec
+INSERT INTO deliveries (consumer, tenant_id, aggregate_id, seq, type, reference, wake_at, created_at)
+SELECT u.consumer, u.tenant_id, u.aggregate_id, u.seq, u.type, u.reference, @now::timestamptz, @now::timestamptz
+  FROM (SELECT unnest(@consumers::text[]) AS consumer, unnest(@tenants::uuid[]) AS tenant_id,
+               unnest(@aggregates::uuid[]) AS aggregate_id, unnest(@seqs::integer[]) AS seq,
+               unnest(@types::text[]) AS type, unnest(@refs::text[]) AS reference) AS u;
+
+-- ReadDeliveries reads deliveries that are still to be handled.
+-- name: ReadDeliveries :many
+SELECT d.tenant_id, d.aggregate_id, d.seq, d.type, d.reference
+  FROM (SELECT unnest(@tenants::uuid[]) AS tenant_id, unnest(@aggregates::uuid[]) AS aggregate_id,
+               unnest(@seqs::integer[]) AS seq) AS u
+  JOIN deliveries d ON d.consumer = @consumer AND d.tenant_id = u.tenant_id
+   AND d.aggregate_id = u.aggregate_id AND d.seq = u.seq;
+
+-- FindHandled says which deliveries a consumer has handled.
+-- name: FindHandled :many
+SELECT i.tenant_id, i.aggregate_id, i.seq
+  FROM (SELECT unnest(@tenants::uuid[]) AS tenant_id, unnest(@aggregates::uuid[]) AS aggregate_id,
+               unnest(@seqs::integer[]) AS seq) AS u
+  JOIN inbox i ON i.consumer = @consumer AND i.tenant_id = u.tenant_id
+   AND i.aggregate_id = u.aggregate_id AND i.seq = u.seq;
+
+-- InsertHandled says that deliveries are handled. One that another transaction handled meanwhile is a
+-- unique violation: the batch is decided again, and finds it.
+-- name: InsertHandled :exec
+INSERT INTO inbox (consumer, tenant_id, aggregate_id, seq, at)
+SELECT @consumer::text, u.tenant_id, u.aggregate_id, u.seq, @now::timestamptz
+  FROM (SELECT unnest(@tenants::uuid[]) AS tenant_id, unnest(@aggregates::uuid[]) AS aggregate_id,
+               unnest(@seqs::integer[]) AS seq) AS u
+ ORDER BY u.tenant_id, u.aggregate_id, u.seq;
+
+-- DeleteDeliveries removes what is handled.
+-- name: DeleteDeliveries :exec
+DELETE FROM deliveries d
+ USING (SELECT unnest(@tenants::uuid[]) AS tenant_id, unnest(@aggregates::uuid[]) AS aggregate_id,
+               unnest(@seqs::integer[]) AS seq) AS u
+ WHERE d.consumer = @consumer AND d.tenant_id = u.tenant_id AND d.aggregate_id = u.aggregate_id
+   AND d.seq = u.seq;
+
+-- SystemWakeForgottenDeliveries claims deliveries that were due before the horizon and have no live job,
+-- and moves their wake-up to one common time; the same transaction enqueues them.
+-- name: SystemWakeForgottenDeliveries :many
+UPDATE deliveries d
+   SET wake_at = statement_timestamp()
+  FROM (SELECT f.consumer, f.tenant_id, f.aggregate_id, f.seq FROM deliveries f
+         WHERE f.consumer = @consumer AND f.wake_at < @horizon::timestamptz
+         ORDER BY f.wake_at
+         LIMIT @batch_size
+           FOR NO KEY UPDATE SKIP LOCKED) lost
+ WHERE d.consumer = lost.consumer AND d.tenant_id = lost.tenant_id AND d.aggregate_id = lost.aggregate_id
+   AND d.seq = lost.seq
+RETURNING d.tenant_id, d.aggregate_id, d.seq, d.type, d.reference, d.wake_at;
