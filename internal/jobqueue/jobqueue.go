@@ -125,3 +125,25 @@ func oldest(ctx context.Context, db Querier, queue string, states []string) (tim
 	}
 	return at, true, nil
 }
+
+// Horizon is the time before which due rows of a queue have no live job, by Postgres's clock, and at
+// least grace ago. It makes the transaction REPEATABLE READ, so it has to come first in it: a row and the
+// job that was committed with it are then seen together or not at all.
+func Horizon(ctx context.Context, tx Querier, queue string, grace time.Duration) (time.Time, error) {
+	var horizon time.Time
+	if _, err := tx.Exec(ctx, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"); err != nil {
+		return horizon, fmt.Errorf("set isolation: %w", err)
+	}
+	oldest, live, err := OldestLive(ctx, tx, queue)
+	if err != nil {
+		return horizon, err
+	}
+	if err := tx.QueryRow(ctx, "SELECT clock_timestamp() - make_interval(secs => $1)", grace.Seconds()).
+		Scan(&horizon); err != nil {
+		return horizon, fmt.Errorf("read time: %w", err)
+	}
+	if live && oldest.Before(horizon) {
+		horizon = oldest
+	}
+	return horizon, nil
+}

@@ -1,11 +1,14 @@
 // Package outbox writes events: one row per transition, in the transition's transaction, audit
-// trail and outbox in one.
+// trail and outbox in one. Events that a consumer in this program waits for are delivered: by a row that
+// is written with them, a job that wakes the consumer, and an inbox that remembers what was handled.
 //
 // Append is the only way out. The package refuses to publish anything itself, to write an event
-// without a transaction, and to change one that is written.
+// without a transaction, to change one that is written, and to know what an event means: who waits for
+// which is data, handed in as Subscriptions.
 //
-// Invariant: (tenant, aggregate, seq) is unique and seq is the aggregate's version after the
-// transition, so a lost or doubled event is a gap or a violation.
+// Invariants: (tenant, aggregate, seq) is unique and seq is the aggregate's version after the
+// transition, so a lost or doubled event is a gap or a violation; an event that a subscription names is
+// either to be delivered or in the consumer's inbox, never both.
 package outbox
 
 import (
@@ -41,14 +44,20 @@ type Event struct {
 	Actor string
 	// Cause says through what: request:<id> or job:<id>.
 	Cause string
+	// Reference is the client's own name for the aggregate. It is not stored with the event: it says
+	// which subscriptions the event belongs to.
+	Reference string
 	// Data is more that belongs to the event, as JSON, or nil.
 	Data json.RawMessage
 	// At is Postgres's time of the event; Append sets it.
 	At time.Time
 }
 
-// Append queues events into the batch that writes the transitions that they tell of.
-func Append(ctx context.Context, write *pgx.Batch, now time.Time, events []Event) error {
+// Append queues events into the batch that writes the transitions that they tell of, and a delivery with
+// its job for each event that a subscription names.
+func Append(
+	ctx context.Context, write *pgx.Batch, now time.Time, events []Event, subscriptions ...Subscription,
+) error {
 	n := len(events)
 	if n == 0 {
 		return nil
@@ -64,7 +73,15 @@ func Append(ctx context.Context, write *pgx.Batch, now time.Time, events []Event
 		p.FromStates[i], p.ToStates[i], p.Reasons[i] = e.From, e.To, e.Reason
 		p.Actors[i], p.Causes[i], p.Data[i] = e.Actor, e.Cause, e.Data
 	}
-	return outboxdb.New().InsertEvents(ctx, pgtx.Into(write), p)
+	if err := outboxdb.New().InsertEvents(ctx, pgtx.Into(write), p); err != nil {
+		return err
+	}
+	for _, s := range subscriptions {
+		if err := s.deliver(ctx, write, now, events); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // List reads a page of the events of one aggregate after seq, in their order.

@@ -62,7 +62,7 @@ func (s *Service) flushMoves(ctx context.Context, moves []move) ([]moved, error)
 	var b *moveBatch
 	var outcomes []moved
 	err := pgtx.Pipeline(ctx, s.pool, "move transfers",
-		func(read *pgx.Batch) { b = openMoves(read, moves) },
+		func(read *pgx.Batch) { b = openMoves(read, moves, s.cfg.Subscriptions) },
 		func(write *pgx.Batch) error {
 			outcomes = b.decide(moves)
 			return b.write(ctx, write)
@@ -82,12 +82,16 @@ type moveBatch struct {
 	after    []Transfer
 	events   []outbox.Event
 	reversed map[Ref]int64
+	// waiting says who is told of the events.
+	waiting []outbox.Subscription
 }
 
 // openMoves queues the locks and reads of a batch: the balances of both sides, then the transfers,
 // which nobody can move while we hold their debit balance.
-func openMoves(read *pgx.Batch, moves []move) *moveBatch {
-	b := &moveBatch{rows: make(map[Ref]*Transfer, len(moves)), reversed: map[Ref]int64{}}
+func openMoves(read *pgx.Batch, moves []move, waiting []outbox.Subscription) *moveBatch {
+	b := &moveBatch{
+		rows: make(map[Ref]*Transfer, len(moves)), reversed: map[Ref]int64{}, waiting: waiting,
+	}
 	lock := make([]ledger.Ref, 0, 2*len(moves))
 	tenants, ids := make([]uuid.UUID, 0, len(moves)), make([]uuid.UUID, 0, len(moves))
 	for _, m := range moves {
@@ -234,6 +238,7 @@ func event(t Transfer, from State, actor, cause string) outbox.Event {
 	return outbox.Event{
 		TenantID: t.TenantID, AggregateID: t.ID, Seq: t.Version, Type: "transfer." + string(t.State),
 		From: string(from), To: string(t.State), Reason: t.Reason, Actor: actor, Cause: cause,
+		Reference: t.ClientReference,
 	}
 }
 
@@ -252,7 +257,7 @@ func (b *moveBatch) write(ctx context.Context, write *pgx.Batch) error {
 	if err := addReversed(ctx, write, b.reversed); err != nil {
 		return err
 	}
-	if err := outbox.Append(ctx, write, now, b.events); err != nil {
+	if err := outbox.Append(ctx, write, now, b.events, b.waiting...); err != nil {
 		return err
 	}
 	return enqueue(write, b.after)

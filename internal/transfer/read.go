@@ -222,7 +222,7 @@ func (s *Service) Act(ctx context.Context, a Action) (idempotency.Response, erro
 	response, err := idempotency.Run(ctx, s.pool, "act on transfer", a.Key,
 		func(ctx context.Context, tx pgx.Tx, _ time.Time) (idempotency.Response, error) {
 			ended = nil // an earlier attempt was rolled back
-			b, out, err := a.run(ctx, tx)
+			b, out, err := a.run(ctx, tx, s.cfg.Subscriptions)
 			if err != nil {
 				return idempotency.Response{}, err
 			}
@@ -239,14 +239,16 @@ func (s *Service) Act(ctx context.Context, a Action) (idempotency.Response, erro
 }
 
 // run decides the move under the lock and writes it.
-func (a Action) run(ctx context.Context, tx pgx.Tx) (*moveBatch, Transfer, error) {
+func (a Action) run(
+	ctx context.Context, tx pgx.Tx, waiting []outbox.Subscription,
+) (*moveBatch, Transfer, error) {
 	seen, err := read(ctx, tx, Ref{a.Key.TenantID, a.ID})
 	if err != nil {
 		return nil, Transfer{}, err
 	}
 	m := move{seen: seen, events: []Event{a.Event}, reason: a.Reason, actor: a.Actor, cause: a.Cause}
 	var reads, write pgx.Batch
-	b := openMoves(&reads, []move{m})
+	b := openMoves(&reads, []move{m}, waiting)
 	if err := tx.SendBatch(ctx, &reads).Close(); err != nil {
 		return nil, Transfer{}, fmt.Errorf("lock transfer %s: %w", a.ID, err)
 	}

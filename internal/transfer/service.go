@@ -11,6 +11,7 @@ import (
 	"example.com/holdfast/internal/groupcommit"
 	"example.com/holdfast/internal/outbound/notify"
 	"example.com/holdfast/internal/outbound/risk"
+	"example.com/holdfast/internal/outbox"
 	"example.com/holdfast/internal/pgtx"
 	"example.com/holdfast/internal/telemetry"
 )
@@ -45,6 +46,8 @@ type Config struct {
 	Notify  Notifier
 	Metrics *telemetry.Metrics
 	Log     *slog.Logger
+	// Subscriptions says who in this program waits for events of transfers.
+	Subscriptions []outbox.Subscription
 	// Instance names the process in events.
 	Instance string
 	// Now is the clock for waiting and budgets; what goes into rows is Postgres's.
