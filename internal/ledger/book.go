@@ -97,12 +97,14 @@ func Open(read *pgx.Batch, lock, look []Ref) *Book {
 		_, found := slices.BinarySearchFunc(lock, r, compareRefs)
 		return found
 	})
-	tenants, ids := split(lock)
-	pgtx.Read(read, func(r ledgerdb.LockBalancesRow) {
-		b.locked[Ref{r.TenantID, r.AccountID}] = fromRow(ledgerdb.ReadBalancesRow(r))
-	}, ledgerdb.LockBalances, tenants, ids)
+	if len(lock) > 0 {
+		tenants, ids := split(lock)
+		pgtx.Read(read, func(r ledgerdb.LockBalancesRow) {
+			b.locked[Ref{r.TenantID, r.AccountID}] = fromRow(ledgerdb.ReadBalancesRow(r))
+		}, ledgerdb.LockBalances, tenants, ids)
+	}
 	if len(look) > 0 {
-		tenants, ids = split(look)
+		tenants, ids := split(look)
 		pgtx.Read(read, func(r ledgerdb.ReadBalancesRow) {
 			b.readOnly[Ref{r.TenantID, r.AccountID}] = *fromRow(r)
 		}, ledgerdb.ReadBalances, tenants, ids)
@@ -138,7 +140,7 @@ func (b *Book) Now() time.Time { return b.now }
 // Check says why money may not move from one account to the other, or nil. The first reason in the
 // order of the problem table is the answer.
 func (b *Book) Check(from, to Ref, currency string) error {
-	debit, ok := b.locked[from]
+	debit, ok := b.look(from)
 	if !ok {
 		return missing(from)
 	}
@@ -149,7 +151,7 @@ func (b *Book) Check(from, to Ref, currency string) error {
 	sides := []struct {
 		id uuid.UUID
 		balance
-	}{{from.ID, *debit}, {to.ID, credit}}
+	}{{from.ID, debit}, {to.ID, credit}}
 	for _, s := range sides {
 		if s.currency != currency {
 			return problem.New(problem.CurrencyMismatch,

@@ -21,6 +21,9 @@ type Metrics struct {
 	batches    *prometheus.HistogramVec
 	moved      *prometheus.CounterVec
 	completion *prometheus.HistogramVec
+	ordered    *prometheus.CounterVec
+	orderTime  *prometheus.HistogramVec
+	orderFails prometheus.Counter
 	stale      prometheus.Counter
 	failed     prometheus.Counter
 	swept      prometheus.Counter
@@ -39,7 +42,11 @@ func New() *Metrics {
 	m.moved = counterVec("transfers_total", "Transfers that were accepted or ended, by state and reason.", "state", "reason")
 	m.completion = histogramVec("transfer_completion_seconds", "Accepted to ended, by Postgres's clock.",
 		prometheus.ExponentialBuckets(0.005, 2, 15), "state")
-	m.stale = counter("stale_moves_total", "Moves that found their transfer already moved by another worker.")
+	m.ordered = counterVec("orders_total", "Orders that were placed or ended, by state and reason.", "state", "reason")
+	m.orderTime = histogramVec("order_completion_seconds", "Placed to ended, by Postgres's clock.",
+		prometheus.ExponentialBuckets(0.005, 2, 15), "state")
+	m.orderFails = counter("order_steps_failed_total", "Steps of orders that ended in an error or a panic; the sweeper wakes them again.")
+	m.stale = counter("stale_moves_total", "Moves that found their transfer or order already moved by another worker.")
 	m.failed = counter("transfer_steps_failed_total", "Steps that ended in an error or a panic; the sweeper wakes them again.")
 	m.swept = counter("sweeper_woken_total", "Rows without a live job that the sweeper woke; zero in health.")
 	m.reaped = counter("reaper_jobs_total", "Jobs of dead workers that were woken again.")
@@ -50,7 +57,7 @@ func New() *Metrics {
 		prometheus.ExponentialBuckets(0.0005, 2, 15), "route", "status")
 	m.shed = counterVec("requests_shed_total", "Requests that were refused at once, by reason.", "reason")
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m.batches, m.moved, m.completion, m.stale, m.failed, m.swept, m.reaped, m.calls, m.callTime, m.requests, m.shed)
+		m.batches, m.moved, m.completion, m.ordered, m.orderTime, m.orderFails, m.stale, m.failed, m.swept, m.reaped, m.calls, m.callTime, m.requests, m.shed)
 	return m
 }
 
@@ -82,6 +89,17 @@ func (m *Metrics) TransferMoved(state, reason string, after time.Duration) {
 		m.completion.WithLabelValues(state).Observe(after.Seconds())
 	}
 }
+
+// OrderMoved counts an order that was placed or ended, and how long after it was placed.
+func (m *Metrics) OrderMoved(state, reason string, after time.Duration) {
+	m.ordered.WithLabelValues(state, reason).Inc()
+	if state != "pending" {
+		m.orderTime.WithLabelValues(state).Observe(after.Seconds())
+	}
+}
+
+// OrderStepFailed counts a step of an order that ended in an error.
+func (m *Metrics) OrderStepFailed() { m.orderFails.Inc() }
 
 // StaleMove counts a move that came too late.
 func (m *Metrics) StaleMove() { m.stale.Inc() }

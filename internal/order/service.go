@@ -1,0 +1,85 @@
+package order
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"example.com/holdfast/internal/groupcommit"
+	"example.com/holdfast/internal/pgtx"
+	"example.com/holdfast/internal/telemetry"
+)
+
+// The combiners: those of transfers, with smaller batches since an order has many lines.
+const (
+	flights       = 2
+	batchMaxItems = 128
+	queueMaxItems = 4_096
+	bulkBatchMax  = 4
+	bulkQueueMax  = 64
+	batchAttempts = 3
+)
+
+// Config is what a service works with. An API needs no Payments: it processes nothing.
+type Config struct {
+	Pool     *pgxpool.Pool
+	Payments Payments
+	Metrics  *telemetry.Metrics
+	Log      *slog.Logger
+	// Instance names the process in events.
+	Instance string
+	// Now is the clock for waiting and budgets; what goes into rows is Postgres's.
+	Now func() time.Time
+}
+
+// Service places, moves and reads orders. It works between Start and Stop.
+type Service struct {
+	cfg     Config
+	pool    *pgxpool.Pool
+	accepts *groupcommit.Combiner[Create, accepted]
+	bulks   *groupcommit.Combiner[Create, accepted]
+	moves   *groupcommit.Combiner[move, moved]
+	random  func() float64
+}
+
+// NewService makes a service that is not started.
+func NewService(cfg Config) *Service {
+	s := &Service{cfg: cfg, pool: cfg.Pool, random: rand.Float64}
+	s.accepts = groupcommit.New(s.combiner("place", batchMaxItems, queueMaxItems), s.flushAccepts)
+	s.bulks = groupcommit.New(s.combiner("place_bulk", bulkBatchMax, bulkQueueMax), s.flushAccepts)
+	s.moves = groupcommit.New(s.combiner("move_order", batchMaxItems, queueMaxItems), s.flushMoves)
+	return s
+}
+
+func (s *Service) combiner(name string, batchMax, queueMax int) groupcommit.Config {
+	return groupcommit.Config{
+		Name: name, BatchMax: batchMax, QueueMax: queueMax, Flights: flights, Attempts: batchAttempts,
+		Again:   func(err error) bool { return pgtx.Raced(err) || pgtx.Unknown(err) },
+		Alone:   func(err error) bool { return pgtx.Raced(err) || pgtx.Broken(err) || pgtx.Busy(err) },
+		Observe: func(size int) { s.cfg.Metrics.BatchSize(name, size) },
+	}
+}
+
+// Start begins to commit batches.
+func (s *Service) Start(ctx context.Context) {
+	s.accepts.Start(ctx)
+	s.bulks.Start(ctx)
+	s.moves.Start(ctx)
+}
+
+// Stop finishes the batches in flight.
+func (s *Service) Stop() {
+	s.accepts.Stop()
+	s.bulks.Stop()
+	s.moves.Stop()
+}
+
+// count tells the metrics what a committed batch brought about.
+func (s *Service) count(orders []Order) {
+	for _, o := range orders {
+		s.cfg.Metrics.OrderMoved(string(o.State), string(o.Reason), o.UpdatedAt.Sub(o.CreatedAt))
+	}
+}
