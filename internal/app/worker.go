@@ -18,6 +18,7 @@ import (
 	"example.com/holdfast/internal/httpapi"
 	"example.com/holdfast/internal/idempotency"
 	"example.com/holdfast/internal/jobqueue"
+	"example.com/holdfast/internal/order"
 	"example.com/holdfast/internal/outbound"
 	"example.com/holdfast/internal/outbound/notify"
 	"example.com/holdfast/internal/outbound/risk"
@@ -43,6 +44,7 @@ type Worker struct {
 	river     *pgxpool.Pool
 	ops       *pgxpool.Pool
 	transfers *transfer.Service
+	orders    *order.Service
 	instance  *jobqueue.Instance
 	client    *river.Client[pgx.Tx]
 	admin     *listener
@@ -71,10 +73,15 @@ func NewWorker(ctx context.Context, cfg config.Config, env Env, riskVia, notifyV
 	}
 	w.transfers = transfer.NewService(transfer.Config{
 		Pool: w.domain, Risk: risk.New(riskDoor), Notify: notify.New(notifyDoor), Metrics: env.Metrics,
-		Log: env.Log, Instance: env.Instance, Now: env.Now,
+		Log: env.Log, Subscriptions: Subscriptions(), Instance: env.Instance, Now: env.Now,
+	})
+	w.orders = order.NewService(order.Config{
+		Pool: w.domain, Payments: NewPayments(w.transfers), Metrics: env.Metrics, Log: env.Log,
+		Instance: env.Instance, Now: env.Now,
 	})
 	workers := river.NewWorkers()
 	w.transfers.AddWorkers(workers)
+	w.orders.AddWorkers(workers)
 	w.instance = &jobqueue.Instance{
 		ID: env.Instance, Host: env.Host, Version: env.Version, Pool: w.ops, Log: env.Log, Reaped: env.Metrics.Reaped,
 	}
@@ -120,6 +127,7 @@ func (w *Worker) Start(ctx context.Context) error {
 		return err
 	}
 	w.transfers.Start(ctx)
+	w.orders.Start(ctx)
 	if err := w.client.Start(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("start job client: %w", err)
 	}
@@ -139,6 +147,7 @@ func (w *Worker) Stop(ctx context.Context) error {
 	w.cancel()
 	w.rounds.Wait()
 	err := w.client.Stop(ctx)
+	w.orders.Stop()
 	w.transfers.Stop()
 	err = errors.Join(err, w.instance.Stop(context.WithoutCancel(ctx)))
 	if w.admin != nil {
@@ -171,11 +180,13 @@ func (w *Worker) every(ctx context.Context, what string, pause time.Duration, do
 }
 
 func (w *Worker) sweep(ctx context.Context) error {
-	woken, err := w.transfers.Sweep(ctx)
-	if woken > 0 {
-		w.env.Log.WarnContext(ctx, "woke forgotten transfers", slog.Int("transfers", woken))
+	transfers, err := w.transfers.Sweep(ctx)
+	orders, orderErr := w.orders.Sweep(ctx)
+	if transfers+orders > 0 {
+		w.env.Log.WarnContext(ctx, "woke forgotten work", slog.Int("transfers", transfers),
+			slog.Int("orders", orders))
 	}
-	return err
+	return errors.Join(err, orderErr)
 }
 
 func (w *Worker) cleanUp(ctx context.Context) error {
