@@ -37,21 +37,32 @@ func (c *Client) Transfer(ctx context.Context, id TransferID) (Transfer, error) 
 // AwaitTransfer reads a transfer when it has ended. When the context ends first, it returns what it
 // read last, if anything, with the context's error.
 func (c *Client) AwaitTransfer(ctx context.Context, id TransferID) (Transfer, error) {
+	return await(ctx, c.doer.sleep, func(wait RequestEditorFn) (Transfer, bool, error) {
+		t, err := read[Transfer](c.api.GetTransfer(ctx, id, wait))
+		return t, t.Status.Terminal(), err
+	})
+}
+
+// await asks for something until it has ended. Each time the server is asked to wait.
+func await[T any](
+	ctx context.Context, sleep func(context.Context, time.Duration) error,
+	ask func(RequestEditorFn) (T, bool, error),
+) (T, error) {
 	prefer := func(_ context.Context, r *http.Request) error {
 		r.Header.Set("Prefer", "wait="+strconv.Itoa(int(waitMax/time.Second)))
 		return nil
 	}
-	var last Transfer
+	var last T
 	for {
-		t, err := read[Transfer](c.api.GetTransfer(ctx, id, prefer))
+		out, ended, err := ask(prefer)
 		if err != nil && ctx.Err() != nil {
 			return last, ctx.Err()
 		}
-		if err != nil || t.Status.Terminal() {
-			return t, err
+		if err != nil || ended {
+			return out, err
 		}
-		last = t
-		if err := c.doer.sleep(ctx, awaitPause); err != nil {
+		last = out
+		if err := sleep(ctx, awaitPause); err != nil {
 			return last, err
 		}
 	}

@@ -81,6 +81,96 @@ func (e LivenessStatus) Valid() bool {
 	}
 }
 
+// Defines values for OrderPayment.
+const (
+	OrderPaymentFailed    OrderPayment = "failed"
+	OrderPaymentNone      OrderPayment = "none"
+	OrderPaymentPending   OrderPayment = "pending"
+	OrderPaymentReversed  OrderPayment = "reversed"
+	OrderPaymentReversing OrderPayment = "reversing"
+	OrderPaymentSettled   OrderPayment = "settled"
+)
+
+// Valid indicates whether the value is a known member of the OrderPayment enum.
+func (e OrderPayment) Valid() bool {
+	switch e {
+	case OrderPaymentFailed:
+		return true
+	case OrderPaymentNone:
+		return true
+	case OrderPaymentPending:
+		return true
+	case OrderPaymentReversed:
+		return true
+	case OrderPaymentReversing:
+		return true
+	case OrderPaymentSettled:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for OrderStatus.
+const (
+	OrderStatusCanceled  OrderStatus = "canceled"
+	OrderStatusConfirmed OrderStatus = "confirmed"
+	OrderStatusPending   OrderStatus = "pending"
+	OrderStatusReserved  OrderStatus = "reserved"
+)
+
+// Valid indicates whether the value is a known member of the OrderStatus enum.
+func (e OrderStatus) Valid() bool {
+	switch e {
+	case OrderStatusCanceled:
+		return true
+	case OrderStatusConfirmed:
+		return true
+	case OrderStatusPending:
+		return true
+	case OrderStatusReserved:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for SlotStatus.
+const (
+	SlotStatusClosed SlotStatus = "closed"
+	SlotStatusOpen   SlotStatus = "open"
+)
+
+// Valid indicates whether the value is a known member of the SlotStatus enum.
+func (e SlotStatus) Valid() bool {
+	switch e {
+	case SlotStatusClosed:
+		return true
+	case SlotStatusOpen:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for StockKind.
+const (
+	StockKindAdjust  StockKind = "adjust"
+	StockKindRestock StockKind = "restock"
+)
+
+// Valid indicates whether the value is a known member of the StockKind enum.
+func (e StockKind) Valid() bool {
+	switch e {
+	case StockKindAdjust:
+		return true
+	case StockKindRestock:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for TransferNotification.
 const (
 	TransferNotificationFailed  TransferNotification = "failed"
@@ -255,6 +345,9 @@ type Liveness struct {
 // LivenessStatus defines model for Liveness.Status.
 type LivenessStatus string
 
+// Location Your name of a place that holds stock, 1 to 64 bytes of UTF-8 without control characters.
+type Location = string
+
 // NewAccount defines model for NewAccount.
 type NewAccount struct {
 	// Currency An active ISO 4217 code.
@@ -265,6 +358,69 @@ type NewAccount struct {
 
 	// Name For people, 1 to 200 bytes of UTF-8 without control characters.
 	Name string `json:"name"`
+}
+
+// NewOrder What to buy, who pays whom, and where it is taken from.
+//
+// Example: {"client_reference":"basket-7","customer_account":"018f2b6e-0000-7000-8000-0000000000a1","lines":[{"quantity":2,"sku":"018f2b6e-0000-7000-8000-0000000000c5"}],"location":"main","merchant_account":"018f2b6e-0000-7000-8000-0000000000a2","metadata":{"gift":true},"slot":"018f2b6e-0000-7000-8000-0000000000d7"}
+type NewOrder struct {
+	// ClientReference Your own reference, at most 255 bytes of UTF-8 without control characters. It is used up for
+	// ever by the first order that is accepted with it. Empty means none.
+	ClientReference string `json:"client_reference,omitempty,omitzero"`
+
+	// CustomerAccount Example: 018f2b6e-0000-7000-8000-0000000000f1
+	CustomerAccount ID `json:"customer_account"`
+
+	// Lines What to buy. Lines of one SKU are merged.
+	Lines []NewOrderLine `json:"lines"`
+
+	// Location Your name of a place that holds stock, 1 to 64 bytes of UTF-8 without control characters.
+	Location Location `json:"location"`
+
+	// MerchantAccount Example: 018f2b6e-0000-7000-8000-0000000000f1
+	MerchantAccount ID `json:"merchant_account"`
+
+	// Metadata An object of your own, at most 4096 bytes of JSON and 16 levels deep. It is stored and returned as it is.
+	Metadata json.RawMessage `json:"metadata,omitempty,omitzero"`
+
+	// Slot The delivery slot, which has to be one of the location. Left out, there is none.
+	Slot openapi_types.UUID `json:"slot,omitempty,omitzero"`
+}
+
+// NewOrderLine defines model for NewOrderLine.
+type NewOrderLine struct {
+	// Quantity How many units.
+	Quantity int64 `json:"quantity"`
+
+	// SKU Example: 018f2b6e-0000-7000-8000-0000000000f1
+	SKU ID `json:"sku"`
+}
+
+// NewSKU defines model for NewSku.
+type NewSKU struct {
+	// Code Your own code, 1 to 64 bytes of UTF-8 without control characters. It is used up for ever.
+	Code string `json:"code"`
+
+	// Name For people, 1 to 200 bytes of UTF-8 without control characters.
+	Name string `json:"name"`
+
+	// Price Whole minor units of a currency.
+	//
+	// Example: {"currency":"EUR","value":125}
+	Price Amount `json:"price"`
+}
+
+// NewSlot defines model for NewSlot.
+type NewSlot struct {
+	// Capacity How many orders can be delivered in it.
+	Capacity int64 `json:"capacity"`
+
+	// EndsAt Later than `starts_at`.
+	EndsAt time.Time `json:"ends_at"`
+
+	// Location Your name of a place that holds stock, 1 to 64 bytes of UTF-8 without control characters.
+	Location Location  `json:"location"`
+	StartsAt time.Time `json:"starts_at"`
 }
 
 // NewTransfer What to move, from where, to where.
@@ -289,6 +445,113 @@ type NewTransfer struct {
 	// ToAccount Example: 018f2b6e-0000-7000-8000-0000000000f1
 	ToAccount ID `json:"to_account"`
 }
+
+// Nothing There is nothing to say.
+type Nothing = map[string]interface{}
+
+// Order An order as it is now.
+type Order struct {
+	// ClientReference Your own reference.
+	ClientReference string    `json:"client_reference,omitempty,omitzero"`
+	CreatedAt       time.Time `json:"created_at"`
+
+	// CustomerAccount Example: 018f2b6e-0000-7000-8000-0000000000f1
+	CustomerAccount ID `json:"customer_account"`
+
+	// ID Example: 018f2b6e-0000-7000-8000-0000000000f1
+	ID ID `json:"id"`
+
+	// Lines One line per SKU.
+	Lines    []OrderLine `json:"lines"`
+	Location string      `json:"location"`
+
+	// MerchantAccount Example: 018f2b6e-0000-7000-8000-0000000000f1
+	MerchantAccount ID `json:"merchant_account"`
+
+	// Metadata An object of your own, at most 4096 bytes of JSON and 16 levels deep. It is stored and returned as it is.
+	Metadata json.RawMessage `json:"metadata,omitempty,omitzero"`
+
+	// Payment How the payment stands. `reversing` and `reversed`: it settled too late for the order and goes back.
+	Payment OrderPayment `json:"payment"`
+
+	// PaymentTransfer The transfer that pays for it. Missing until there is one.
+	PaymentTransfer openapi_types.UUID `json:"payment_transfer,omitempty,omitzero"`
+
+	// PromiseAt The time by which the order has a final status. It moves once, when its units are reserved: then it is the time until which they are kept.
+	PromiseAt time.Time `json:"promise_at"`
+
+	// Reason Why it was canceled: `client`, `stock`, `slot`, `payment`, `expired` or `operator`.
+	Reason string `json:"reason,omitempty,omitzero"`
+
+	// ReservationExpiresAt How long its units are kept for it. Missing while nothing is reserved.
+	ReservationExpiresAt time.Time `json:"reservation_expires_at,omitempty,omitzero"`
+
+	// Slot The delivery slot. Missing if there is none.
+	Slot openapi_types.UUID `json:"slot,omitempty,omitzero"`
+
+	// Status Where an order is: `pending` (accepted), `reserved` (its units and its place in the slot are kept for
+	// it, the payment is on its way). Final: `confirmed`, `canceled`.
+	Status OrderStatus `json:"status"`
+
+	// Total Whole minor units of a currency.
+	//
+	// Example: {"currency":"EUR","value":125}
+	Total     Amount    `json:"total"`
+	UpdatedAt time.Time `json:"updated_at"`
+
+	// Version Counts the steps of the order, from 1.
+	Version int32 `json:"version"`
+}
+
+// OrderPayment How the payment stands. `reversing` and `reversed`: it settled too late for the order and goes back.
+type OrderPayment string
+
+// OrderBatch defines model for OrderBatch.
+type OrderBatch struct {
+	Orders []NewOrder `json:"orders"`
+}
+
+// OrderLine defines model for OrderLine.
+type OrderLine struct {
+	// Quantity How many units.
+	Quantity int64 `json:"quantity"`
+
+	// SKU Example: 018f2b6e-0000-7000-8000-0000000000f1
+	SKU ID `json:"sku"`
+
+	// UnitPrice The price of one unit, fixed when it was ordered.
+	UnitPrice int64 `json:"unit_price"`
+}
+
+// OrderPage defines model for OrderPage.
+type OrderPage struct {
+	// NextCursor Where the next page begins. Missing on the last page.
+	NextCursor string  `json:"next_cursor,omitempty,omitzero"`
+	Orders     []Order `json:"orders"`
+}
+
+// OrderResult Either `order` or `problem` is there.
+type OrderResult struct {
+	// Order An order as it is now.
+	Order Order `json:"order,omitempty,omitzero"`
+
+	// Problem Why a request was refused (RFC 9457).
+	//
+	// Example: {"code":"insufficient_funds","detail":"The account has not enough available funds.","request_id":"018f2b6e-0000-7000-8000-0000000000c1","retryable":false,"safe_new_key":true,"status":422,"title":"Insufficient funds","type":"/problems/insufficient_funds"}
+	Problem Problem `json:"problem,omitempty,omitzero"`
+
+	// Status The status that the order would have got alone.
+	Status int32 `json:"status"`
+}
+
+// OrderResults defines model for OrderResults.
+type OrderResults struct {
+	Results []OrderResult `json:"results"`
+}
+
+// OrderStatus Where an order is: `pending` (accepted), `reserved` (its units and its place in the slot are kept for
+// it, the payment is on its way). Final: `confirmed`, `canceled`.
+type OrderStatus string
 
 // Posting defines model for Posting.
 type Posting struct {
@@ -390,6 +653,96 @@ type ReversalRequest struct {
 	Value *int64 `json:"value,omitempty"`
 }
 
+// SKU Something that can be ordered.
+type SKU struct {
+	Code      string    `json:"code"`
+	CreatedAt time.Time `json:"created_at"`
+
+	// ID Example: 018f2b6e-0000-7000-8000-0000000000f1
+	ID   ID     `json:"id"`
+	Name string `json:"name"`
+
+	// Price Whole minor units of a currency.
+	//
+	// Example: {"currency":"EUR","value":125}
+	Price Amount `json:"price"`
+}
+
+// SKUPage defines model for SkuPage.
+type SKUPage struct {
+	// NextCursor Where the next page begins. Missing on the last page.
+	NextCursor string `json:"next_cursor,omitempty,omitzero"`
+	Skus       []SKU  `json:"skus"`
+}
+
+// Slot A time in which orders are delivered.
+type Slot struct {
+	// Booked How many orders have a place in it.
+	Booked int64 `json:"booked"`
+
+	// Capacity How many orders can be delivered in it.
+	Capacity int64     `json:"capacity"`
+	EndsAt   time.Time `json:"ends_at"`
+
+	// ID Example: 018f2b6e-0000-7000-8000-0000000000f1
+	ID       ID         `json:"id"`
+	Location string     `json:"location"`
+	StartsAt time.Time  `json:"starts_at"`
+	Status   SlotStatus `json:"status"`
+}
+
+// SlotPage defines model for SlotPage.
+type SlotPage struct {
+	// NextCursor Where the next page begins. Missing on the last page.
+	NextCursor string `json:"next_cursor,omitempty,omitzero"`
+	Slots      []Slot `json:"slots"`
+}
+
+// SlotStatus defines model for SlotStatus.
+type SlotStatus string
+
+// Stock How much of an SKU is at a location.
+type Stock struct {
+	// Available On hand minus reserved.
+	Available int64  `json:"available"`
+	Location  string `json:"location"`
+
+	// OnHand The units that are there.
+	OnHand int64 `json:"on_hand"`
+
+	// Reserved Those of them that open orders have reserved.
+	Reserved int64 `json:"reserved"`
+
+	// SKU Example: 018f2b6e-0000-7000-8000-0000000000f1
+	SKU ID `json:"sku"`
+
+	// Version Counts the entries of the history. A larger version is a later level.
+	Version int64 `json:"version"`
+}
+
+// StockChange defines model for StockChange.
+type StockChange struct {
+	// Kind Why the number of units changes.
+	Kind StockKind `json:"kind"`
+
+	// Location Your name of a place that holds stock, 1 to 64 bytes of UTF-8 without control characters.
+	Location Location `json:"location"`
+
+	// Quantity How many units to add; `adjust` also takes a negative number. Never zero.
+	Quantity int64 `json:"quantity"`
+
+	// Reason Why, for people, 1 to 500 bytes of UTF-8 without control characters.
+	Reason string `json:"reason"`
+}
+
+// StockKind Why the number of units changes.
+type StockKind string
+
+// StockLevels defines model for StockLevels.
+type StockLevels struct {
+	Stock []Stock `json:"stock"`
+}
+
 // Transfer A transfer as it is now.
 type Transfer struct {
 	// Amount Whole minor units of a currency.
@@ -484,6 +837,9 @@ type After = int32
 // At defines model for At.
 type At = time.Time
 
+// AtLocation defines model for AtLocation.
+type AtLocation = string
+
 // ClientReference defines model for ClientReference.
 type ClientReference = string
 
@@ -499,11 +855,27 @@ type CreatedTo = time.Time
 // Cursor defines model for Cursor.
 type Cursor = string
 
+// InOrderStatus Where an order is: `pending` (accepted), `reserved` (its units and its place in the slot are kept for
+// it, the payment is on its way). Final: `confirmed`, `canceled`.
+type InOrderStatus = OrderStatus
+
 // InvolvedAccount Example: 018f2b6e-0000-7000-8000-0000000000f1
 type InvolvedAccount = ID
 
 // Limit defines model for Limit.
 type Limit = int32
+
+// OrderID Example: 018f2b6e-0000-7000-8000-0000000000f1
+type OrderID = ID
+
+// OrderedSKU Example: 018f2b6e-0000-7000-8000-0000000000f1
+type OrderedSKU = ID
+
+// SKUID Example: 018f2b6e-0000-7000-8000-0000000000f1
+type SKUID = ID
+
+// SlotID Example: 018f2b6e-0000-7000-8000-0000000000f1
+type SlotID = ID
 
 // Status Where a transfer is: `accepted` (the amount is held), `in_review` (a person decides), `approved`
 // (about to settle). Final: `settled`, `blocked`, `canceled`, `expired`, `failed`.
@@ -536,21 +908,75 @@ type ListPostingsParams struct {
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
+// ListOrdersParams defines parameters for ListOrders.
+type ListOrdersParams struct {
+	// Status Only orders with this status.
+	Status *InOrderStatus `form:"status,omitempty" json:"status,omitempty"`
+
+	// Account Only those that this account takes part in.
+	Account *InvolvedAccount `form:"account,omitempty" json:"account,omitempty"`
+
+	// SKU Only orders of this SKU.
+	SKU *OrderedSKU `form:"sku,omitempty" json:"sku,omitempty"`
+
+	// CreatedFrom Only those that were created at this time or later.
+	CreatedFrom *CreatedFrom `form:"created_from,omitempty" json:"created_from,omitempty"`
+
+	// CreatedTo Only those that were created before this time.
+	CreatedTo *CreatedTo `form:"created_to,omitempty" json:"created_to,omitempty"`
+
+	// ClientReference The one with this reference of yours. There is at most one.
+	ClientReference *ClientReference `form:"client_reference,omitempty" json:"client_reference,omitempty"`
+
+	// Cursor Where to go on, from the `next_cursor` of the page before.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// Limit How many to return at most.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// ListOrderEventsParams defines parameters for ListOrderEvents.
+type ListOrderEventsParams struct {
+	// After Only events with a larger `seq`.
+	After *After `form:"after,omitempty" json:"after,omitempty"`
+}
+
+// ListSkusParams defines parameters for ListSkus.
+type ListSkusParams struct {
+	// Cursor Where to go on, from the `next_cursor` of the page before.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// Limit How many to return at most.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// ListSlotsParams defines parameters for ListSlots.
+type ListSlotsParams struct {
+	// Location Only slots at this location.
+	Location *AtLocation `form:"location,omitempty" json:"location,omitempty"`
+
+	// Cursor Where to go on, from the `next_cursor` of the page before.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// Limit How many to return at most.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
 // ListTransfersParams defines parameters for ListTransfers.
 type ListTransfersParams struct {
 	// Status Only transfers with this status.
 	Status *Status `form:"status,omitempty" json:"status,omitempty"`
 
-	// Account Only transfers from or to this account.
+	// Account Only those that this account takes part in.
 	Account *InvolvedAccount `form:"account,omitempty" json:"account,omitempty"`
 
-	// CreatedFrom Only transfers that were created at this time or later.
+	// CreatedFrom Only those that were created at this time or later.
 	CreatedFrom *CreatedFrom `form:"created_from,omitempty" json:"created_from,omitempty"`
 
-	// CreatedTo Only transfers that were created before this time.
+	// CreatedTo Only those that were created before this time.
 	CreatedTo *CreatedTo `form:"created_to,omitempty" json:"created_to,omitempty"`
 
-	// ClientReference The transfer with this reference of yours. There is at most one.
+	// ClientReference The one with this reference of yours. There is at most one.
 	ClientReference *ClientReference `form:"client_reference,omitempty" json:"client_reference,omitempty"`
 
 	// Cursor Where to go on, from the `next_cursor` of the page before.
@@ -571,6 +997,27 @@ type CreateAccountJSONRequestBody = NewAccount
 
 // SetAccountStatusJSONRequestBody defines body for SetAccountStatus for application/json ContentType.
 type SetAccountStatusJSONRequestBody = AccountStatusRequest
+
+// CreateOrderJSONRequestBody defines body for CreateOrder for application/json ContentType.
+type CreateOrderJSONRequestBody = NewOrder
+
+// PreviewOrdersJSONRequestBody defines body for PreviewOrders for application/json ContentType.
+type PreviewOrdersJSONRequestBody = OrderBatch
+
+// CancelOrderJSONRequestBody defines body for CancelOrder for application/json ContentType.
+type CancelOrderJSONRequestBody = CancelRequest
+
+// CreateSKUJSONRequestBody defines body for CreateSKU for application/json ContentType.
+type CreateSKUJSONRequestBody = NewSKU
+
+// ChangeStockJSONRequestBody defines body for ChangeStock for application/json ContentType.
+type ChangeStockJSONRequestBody = StockChange
+
+// CreateSlotJSONRequestBody defines body for CreateSlot for application/json ContentType.
+type CreateSlotJSONRequestBody = NewSlot
+
+// CloseSlotJSONRequestBody defines body for CloseSlot for application/json ContentType.
+type CloseSlotJSONRequestBody = Nothing
 
 // CreateTransferJSONRequestBody defines body for CreateTransfer for application/json ContentType.
 type CreateTransferJSONRequestBody = NewTransfer
@@ -750,6 +1197,209 @@ type ClientInterface interface {
 	//
 	// Corresponds with PUT /v1/accounts/{id}/status (the `SetAccountStatus` operationId).
 	SetAccountStatus(ctx context.Context, id AccountID, body SetAccountStatusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListOrders List orders
+	//
+	// Newest first. A page may hold fewer orders than `limit`, even none, and still have a next one: a page
+	// ends when enough orders were looked at. The list ends where `next_cursor` is missing.
+	//
+	// Corresponds with GET /v1/orders (the `ListOrders` operationId).
+	ListOrders(ctx context.Context, params *ListOrdersParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateOrderWithBody Place an order
+	//
+	// Accepts an order with the prices of its SKUs as they are now. Lines of one SKU are merged. The answer 202
+	// means that the order is stored: from then on it reaches a final status (`confirmed`, `canceled`) by
+	// `promise_at`, which moves once, when its units are reserved for it. It is confirmed when all its units and its place in the slot are reserved and the transfer
+	// of its total from `customer_account` to `merchant_account` has settled; nothing else confirms it.
+	//
+	// Too little stock refuses no order here: it is canceled with the reason `stock`.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/orders (the `CreateOrder` operationId).
+	CreateOrderWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateOrder Place an order
+	//
+	// Accepts an order with the prices of its SKUs as they are now. Lines of one SKU are merged. The answer 202
+	// means that the order is stored: from then on it reaches a final status (`confirmed`, `canceled`) by
+	// `promise_at`, which moves once, when its units are reserved for it. It is confirmed when all its units and its place in the slot are reserved and the transfer
+	// of its total from `customer_account` to `merchant_account` has settled; nothing else confirms it.
+	//
+	// Too little stock refuses no order here: it is canceled with the reason `stock`.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/orders (the `CreateOrder` operationId).
+	CreateOrder(ctx context.Context, body CreateOrderJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PreviewOrdersWithBody See what would happen
+	//
+	// Takes up to 20 orders, one after the other, through placing, reserving and the hold of their payment against
+	// everything as it is now, and then takes it all back. The ids in the answer exist only in it. Nothing is promised: the stock may be
+	// gone when the orders are placed.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/orders/preview (the `PreviewOrders` operationId).
+	PreviewOrdersWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PreviewOrders See what would happen
+	//
+	// Takes up to 20 orders, one after the other, through placing, reserving and the hold of their payment against
+	// everything as it is now, and then takes it all back. The ids in the answer exist only in it. Nothing is promised: the stock may be
+	// gone when the orders are placed.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/orders/preview (the `PreviewOrders` operationId).
+	PreviewOrders(ctx context.Context, body PreviewOrdersJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetOrder Read an order
+	//
+	// With `Prefer: wait=N` the answer waits until the order has a final status, but at most N seconds, at
+	// most 30, and never past `Request-Timeout`. `Preference-Applied` says that the wait was granted; when too
+	// many requests wait already, it is not, and the answer comes at once.
+	//
+	// Corresponds with GET /v1/orders/{id} (the `GetOrder` operationId).
+	GetOrder(ctx context.Context, id OrderID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CancelOrderWithBody Cancel an order
+	//
+	// Takes an open order back and releases its stock and its place in the slot. A payment that settles all the
+	// same is reversed. A confirmed or canceled order stays as it is: 409 `illegal_transition`. The `reason` of
+	// the order is then `client`; yours is kept in its event. The body may be left out.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/orders/{id}/cancel (the `CancelOrder` operationId).
+	CancelOrderWithBody(ctx context.Context, id OrderID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CancelOrder Cancel an order
+	//
+	// Takes an open order back and releases its stock and its place in the slot. A payment that settles all the
+	// same is reversed. A confirmed or canceled order stays as it is: 409 `illegal_transition`. The `reason` of
+	// the order is then `client`; yours is kept in its event. The body may be left out.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/orders/{id}/cancel (the `CancelOrder` operationId).
+	CancelOrder(ctx context.Context, id OrderID, body CancelOrderJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListOrderEvents Read what happened to an order
+	//
+	// One event per step, in order. `seq` counts from 1 without gaps; it is the version of the order after
+	// the step.
+	//
+	// Corresponds with GET /v1/orders/{id}/events (the `ListOrderEvents` operationId).
+	ListOrderEvents(ctx context.Context, id OrderID, params *ListOrderEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListSkus List SKUs
+	//
+	// Oldest first. The last page may be empty; the list ends where `next_cursor` is missing.
+	//
+	// Corresponds with GET /v1/skus (the `ListSkus` operationId).
+	ListSkus(ctx context.Context, params *ListSkusParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateSKUWithBody Add an SKU
+	//
+	// Adds something that can be ordered, with its price for one unit. It has no stock yet. Neither its code
+	// nor its price can be changed: orders keep the price that they were placed with.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/skus (the `CreateSKU` operationId).
+	CreateSKUWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateSKU Add an SKU
+	//
+	// Adds something that can be ordered, with its price for one unit. It has no stock yet. Neither its code
+	// nor its price can be changed: orders keep the price that they were placed with.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/skus (the `CreateSKU` operationId).
+	CreateSKU(ctx context.Context, body CreateSKUJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetSKU Read an SKU
+	//
+	// The SKU with its price.
+	//
+	// Corresponds with GET /v1/skus/{id} (the `GetSKU` operationId).
+	GetSKU(ctx context.Context, id SKUID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetStock Read how much of an SKU is where
+	//
+	// One level for each location that ever had some, in the order of their names, at most 200.
+	//
+	// Corresponds with GET /v1/skus/{id}/stock (the `GetStock` operationId).
+	GetStock(ctx context.Context, id SKUID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ChangeStockWithBody Restock or adjust
+	//
+	// Adds an entry to the history of the SKU at a location: `restock` adds units that came in, `adjust` adds
+	// or takes what a count has found. What orders have reserved stays: a change that would leave less than
+	// that on hand is refused, 422 `insufficient_stock`.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/skus/{id}/stock (the `ChangeStock` operationId).
+	ChangeStockWithBody(ctx context.Context, id SKUID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ChangeStock Restock or adjust
+	//
+	// Adds an entry to the history of the SKU at a location: `restock` adds units that came in, `adjust` adds
+	// or takes what a count has found. What orders have reserved stays: a change that would leave less than
+	// that on hand is refused, 422 `insufficient_stock`.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/skus/{id}/stock (the `ChangeStock` operationId).
+	ChangeStock(ctx context.Context, id SKUID, body ChangeStockJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListSlots List delivery slots
+	//
+	// Oldest first, open and closed ones. The last page may be empty; the list ends where `next_cursor` is missing.
+	//
+	// Corresponds with GET /v1/slots (the `ListSlots` operationId).
+	ListSlots(ctx context.Context, params *ListSlotsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateSlotWithBody Open a delivery slot
+	//
+	// Opens a time at a location in which a number of orders can be delivered.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/slots (the `CreateSlot` operationId).
+	CreateSlotWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateSlot Open a delivery slot
+	//
+	// Opens a time at a location in which a number of orders can be delivered.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/slots (the `CreateSlot` operationId).
+	CreateSlot(ctx context.Context, body CreateSlotJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CloseSlotWithBody Close a delivery slot
+	//
+	// A closed slot takes no new order; those that have a place in it keep it. The body may be left out.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/slots/{id}/close (the `CloseSlot` operationId).
+	CloseSlotWithBody(ctx context.Context, id SlotID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CloseSlot Close a delivery slot
+	//
+	// A closed slot takes no new order; those that have a place in it keep it. The body may be left out.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/slots/{id}/close (the `CloseSlot` operationId).
+	CloseSlot(ctx context.Context, id SlotID, body CloseSlotJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListTransfers List transfers
 	//
@@ -1079,6 +1729,419 @@ func (c *API) SetAccountStatusWithBody(ctx context.Context, id AccountID, conten
 // Corresponds with PUT /v1/accounts/{id}/status (the `SetAccountStatus` operationId).
 func (c *API) SetAccountStatus(ctx context.Context, id AccountID, body SetAccountStatusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewSetAccountStatusRequest(c.Server, id, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListOrders List orders
+//
+// Newest first. A page may hold fewer orders than `limit`, even none, and still have a next one: a page
+// ends when enough orders were looked at. The list ends where `next_cursor` is missing.
+//
+// Corresponds with GET /v1/orders (the `ListOrders` operationId).
+func (c *API) ListOrders(ctx context.Context, params *ListOrdersParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListOrdersRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateOrderWithBody Place an order
+//
+// Accepts an order with the prices of its SKUs as they are now. Lines of one SKU are merged. The answer 202
+// means that the order is stored: from then on it reaches a final status (`confirmed`, `canceled`) by
+// `promise_at`, which moves once, when its units are reserved for it. It is confirmed when all its units and its place in the slot are reserved and the transfer
+// of its total from `customer_account` to `merchant_account` has settled; nothing else confirms it.
+//
+// Too little stock refuses no order here: it is canceled with the reason `stock`.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/orders (the `CreateOrder` operationId).
+func (c *API) CreateOrderWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateOrderRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateOrder Place an order
+//
+// Accepts an order with the prices of its SKUs as they are now. Lines of one SKU are merged. The answer 202
+// means that the order is stored: from then on it reaches a final status (`confirmed`, `canceled`) by
+// `promise_at`, which moves once, when its units are reserved for it. It is confirmed when all its units and its place in the slot are reserved and the transfer
+// of its total from `customer_account` to `merchant_account` has settled; nothing else confirms it.
+//
+// Too little stock refuses no order here: it is canceled with the reason `stock`.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/orders (the `CreateOrder` operationId).
+func (c *API) CreateOrder(ctx context.Context, body CreateOrderJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateOrderRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PreviewOrdersWithBody See what would happen
+//
+// Takes up to 20 orders, one after the other, through placing, reserving and the hold of their payment against
+// everything as it is now, and then takes it all back. The ids in the answer exist only in it. Nothing is promised: the stock may be
+// gone when the orders are placed.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/orders/preview (the `PreviewOrders` operationId).
+func (c *API) PreviewOrdersWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPreviewOrdersRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PreviewOrders See what would happen
+//
+// Takes up to 20 orders, one after the other, through placing, reserving and the hold of their payment against
+// everything as it is now, and then takes it all back. The ids in the answer exist only in it. Nothing is promised: the stock may be
+// gone when the orders are placed.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/orders/preview (the `PreviewOrders` operationId).
+func (c *API) PreviewOrders(ctx context.Context, body PreviewOrdersJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPreviewOrdersRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetOrder Read an order
+//
+// With `Prefer: wait=N` the answer waits until the order has a final status, but at most N seconds, at
+// most 30, and never past `Request-Timeout`. `Preference-Applied` says that the wait was granted; when too
+// many requests wait already, it is not, and the answer comes at once.
+//
+// Corresponds with GET /v1/orders/{id} (the `GetOrder` operationId).
+func (c *API) GetOrder(ctx context.Context, id OrderID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetOrderRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CancelOrderWithBody Cancel an order
+//
+// Takes an open order back and releases its stock and its place in the slot. A payment that settles all the
+// same is reversed. A confirmed or canceled order stays as it is: 409 `illegal_transition`. The `reason` of
+// the order is then `client`; yours is kept in its event. The body may be left out.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/orders/{id}/cancel (the `CancelOrder` operationId).
+func (c *API) CancelOrderWithBody(ctx context.Context, id OrderID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCancelOrderRequestWithBody(c.Server, id, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CancelOrder Cancel an order
+//
+// Takes an open order back and releases its stock and its place in the slot. A payment that settles all the
+// same is reversed. A confirmed or canceled order stays as it is: 409 `illegal_transition`. The `reason` of
+// the order is then `client`; yours is kept in its event. The body may be left out.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/orders/{id}/cancel (the `CancelOrder` operationId).
+func (c *API) CancelOrder(ctx context.Context, id OrderID, body CancelOrderJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCancelOrderRequest(c.Server, id, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListOrderEvents Read what happened to an order
+//
+// One event per step, in order. `seq` counts from 1 without gaps; it is the version of the order after
+// the step.
+//
+// Corresponds with GET /v1/orders/{id}/events (the `ListOrderEvents` operationId).
+func (c *API) ListOrderEvents(ctx context.Context, id OrderID, params *ListOrderEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListOrderEventsRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListSkus List SKUs
+//
+// Oldest first. The last page may be empty; the list ends where `next_cursor` is missing.
+//
+// Corresponds with GET /v1/skus (the `ListSkus` operationId).
+func (c *API) ListSkus(ctx context.Context, params *ListSkusParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListSkusRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateSKUWithBody Add an SKU
+//
+// Adds something that can be ordered, with its price for one unit. It has no stock yet. Neither its code
+// nor its price can be changed: orders keep the price that they were placed with.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/skus (the `CreateSKU` operationId).
+func (c *API) CreateSKUWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateSKURequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateSKU Add an SKU
+//
+// Adds something that can be ordered, with its price for one unit. It has no stock yet. Neither its code
+// nor its price can be changed: orders keep the price that they were placed with.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/skus (the `CreateSKU` operationId).
+func (c *API) CreateSKU(ctx context.Context, body CreateSKUJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateSKURequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetSKU Read an SKU
+//
+// The SKU with its price.
+//
+// Corresponds with GET /v1/skus/{id} (the `GetSKU` operationId).
+func (c *API) GetSKU(ctx context.Context, id SKUID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetSKURequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetStock Read how much of an SKU is where
+//
+// One level for each location that ever had some, in the order of their names, at most 200.
+//
+// Corresponds with GET /v1/skus/{id}/stock (the `GetStock` operationId).
+func (c *API) GetStock(ctx context.Context, id SKUID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetStockRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ChangeStockWithBody Restock or adjust
+//
+// Adds an entry to the history of the SKU at a location: `restock` adds units that came in, `adjust` adds
+// or takes what a count has found. What orders have reserved stays: a change that would leave less than
+// that on hand is refused, 422 `insufficient_stock`.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/skus/{id}/stock (the `ChangeStock` operationId).
+func (c *API) ChangeStockWithBody(ctx context.Context, id SKUID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewChangeStockRequestWithBody(c.Server, id, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ChangeStock Restock or adjust
+//
+// Adds an entry to the history of the SKU at a location: `restock` adds units that came in, `adjust` adds
+// or takes what a count has found. What orders have reserved stays: a change that would leave less than
+// that on hand is refused, 422 `insufficient_stock`.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/skus/{id}/stock (the `ChangeStock` operationId).
+func (c *API) ChangeStock(ctx context.Context, id SKUID, body ChangeStockJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewChangeStockRequest(c.Server, id, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListSlots List delivery slots
+//
+// Oldest first, open and closed ones. The last page may be empty; the list ends where `next_cursor` is missing.
+//
+// Corresponds with GET /v1/slots (the `ListSlots` operationId).
+func (c *API) ListSlots(ctx context.Context, params *ListSlotsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListSlotsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateSlotWithBody Open a delivery slot
+//
+// Opens a time at a location in which a number of orders can be delivered.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/slots (the `CreateSlot` operationId).
+func (c *API) CreateSlotWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateSlotRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateSlot Open a delivery slot
+//
+// Opens a time at a location in which a number of orders can be delivered.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/slots (the `CreateSlot` operationId).
+func (c *API) CreateSlot(ctx context.Context, body CreateSlotJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateSlotRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CloseSlotWithBody Close a delivery slot
+//
+// A closed slot takes no new order; those that have a place in it keep it. The body may be left out.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/slots/{id}/close (the `CloseSlot` operationId).
+func (c *API) CloseSlotWithBody(ctx context.Context, id SlotID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCloseSlotRequestWithBody(c.Server, id, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CloseSlot Close a delivery slot
+//
+// A closed slot takes no new order; those that have a place in it keep it. The body may be left out.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/slots/{id}/close (the `CloseSlot` operationId).
+func (c *API) CloseSlot(ctx context.Context, id SlotID, body CloseSlotJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCloseSlotRequest(c.Server, id, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1765,6 +2828,752 @@ func NewSetAccountStatusRequestWithBody(server string, id AccountID, contentType
 	return req, nil
 }
 
+// NewListOrdersRequest constructs an http.Request for the ListOrders method
+func NewListOrdersRequest(server string, params *ListOrdersParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/orders")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Status != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "status", *params.Status, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Account != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "account", *params.Account, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "uuid"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.SKU != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "sku", *params.SKU, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "uuid"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.CreatedFrom != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "created_from", *params.CreatedFrom, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.CreatedTo != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "created_to", *params.CreatedTo, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.ClientReference != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "client_reference", *params.ClientReference, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreateOrderRequest calls the generic CreateOrder builder with application/json body
+func NewCreateOrderRequest(server string, body CreateOrderJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateOrderRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewCreateOrderRequestWithBody constructs an http.Request for the CreateOrder method, with any body, and a specified content type
+func NewCreateOrderRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/orders")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewPreviewOrdersRequest calls the generic PreviewOrders builder with application/json body
+func NewPreviewOrdersRequest(server string, body PreviewOrdersJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPreviewOrdersRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewPreviewOrdersRequestWithBody constructs an http.Request for the PreviewOrders method, with any body, and a specified content type
+func NewPreviewOrdersRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/orders/preview")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewGetOrderRequest constructs an http.Request for the GetOrder method
+func NewGetOrderRequest(server string, id OrderID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/orders/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCancelOrderRequest calls the generic CancelOrder builder with application/json body
+func NewCancelOrderRequest(server string, id OrderID, body CancelOrderJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCancelOrderRequestWithBody(server, id, "application/json", bodyReader)
+}
+
+// NewCancelOrderRequestWithBody constructs an http.Request for the CancelOrder method, with any body, and a specified content type
+func NewCancelOrderRequestWithBody(server string, id OrderID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/orders/%s/cancel", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewListOrderEventsRequest constructs an http.Request for the ListOrderEvents method
+func NewListOrderEventsRequest(server string, id OrderID, params *ListOrderEventsParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/orders/%s/events", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.After != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "after", *params.After, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListSkusRequest constructs an http.Request for the ListSkus method
+func NewListSkusRequest(server string, params *ListSkusParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/skus")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreateSKURequest calls the generic CreateSKU builder with application/json body
+func NewCreateSKURequest(server string, body CreateSKUJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateSKURequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewCreateSKURequestWithBody constructs an http.Request for the CreateSKU method, with any body, and a specified content type
+func NewCreateSKURequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/skus")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewGetSKURequest constructs an http.Request for the GetSKU method
+func NewGetSKURequest(server string, id SKUID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/skus/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetStockRequest constructs an http.Request for the GetStock method
+func NewGetStockRequest(server string, id SKUID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/skus/%s/stock", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewChangeStockRequest calls the generic ChangeStock builder with application/json body
+func NewChangeStockRequest(server string, id SKUID, body ChangeStockJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewChangeStockRequestWithBody(server, id, "application/json", bodyReader)
+}
+
+// NewChangeStockRequestWithBody constructs an http.Request for the ChangeStock method, with any body, and a specified content type
+func NewChangeStockRequestWithBody(server string, id SKUID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/skus/%s/stock", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewListSlotsRequest constructs an http.Request for the ListSlots method
+func NewListSlotsRequest(server string, params *ListSlotsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/slots")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Location != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "location", *params.Location, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreateSlotRequest calls the generic CreateSlot builder with application/json body
+func NewCreateSlotRequest(server string, body CreateSlotJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateSlotRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewCreateSlotRequestWithBody constructs an http.Request for the CreateSlot method, with any body, and a specified content type
+func NewCreateSlotRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/slots")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewCloseSlotRequest calls the generic CloseSlot builder with application/json body
+func NewCloseSlotRequest(server string, id SlotID, body CloseSlotJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCloseSlotRequestWithBody(server, id, "application/json", bodyReader)
+}
+
+// NewCloseSlotRequestWithBody constructs an http.Request for the CloseSlot method, with any body, and a specified content type
+func NewCloseSlotRequestWithBody(server string, id SlotID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/slots/%s/close", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewListTransfersRequest constructs an http.Request for the ListTransfers method
 func NewListTransfersRequest(server string, params *ListTransfersParams) (*http.Request, error) {
 	var err error
@@ -2347,6 +4156,223 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with PUT /v1/accounts/{id}/status (the `SetAccountStatus` operationId).
 	SetAccountStatusWithResponse(ctx context.Context, id AccountID, body SetAccountStatusJSONRequestBody, reqEditors ...RequestEditorFn) (*SetAccountStatusResponse, error)
+
+	// ListOrdersWithResponse List orders
+	//
+	// Newest first. A page may hold fewer orders than `limit`, even none, and still have a next one: a page
+	// ends when enough orders were looked at. The list ends where `next_cursor` is missing.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/orders (the `ListOrders` operationId).
+	ListOrdersWithResponse(ctx context.Context, params *ListOrdersParams, reqEditors ...RequestEditorFn) (*ListOrdersResponse, error)
+
+	// CreateOrderWithBodyWithResponse Place an order
+	//
+	// Accepts an order with the prices of its SKUs as they are now. Lines of one SKU are merged. The answer 202
+	// means that the order is stored: from then on it reaches a final status (`confirmed`, `canceled`) by
+	// `promise_at`, which moves once, when its units are reserved for it. It is confirmed when all its units and its place in the slot are reserved and the transfer
+	// of its total from `customer_account` to `merchant_account` has settled; nothing else confirms it.
+	//
+	// Too little stock refuses no order here: it is canceled with the reason `stock`.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/orders (the `CreateOrder` operationId).
+	CreateOrderWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateOrderResponse, error)
+
+	// CreateOrderWithResponse Place an order
+	//
+	// Accepts an order with the prices of its SKUs as they are now. Lines of one SKU are merged. The answer 202
+	// means that the order is stored: from then on it reaches a final status (`confirmed`, `canceled`) by
+	// `promise_at`, which moves once, when its units are reserved for it. It is confirmed when all its units and its place in the slot are reserved and the transfer
+	// of its total from `customer_account` to `merchant_account` has settled; nothing else confirms it.
+	//
+	// Too little stock refuses no order here: it is canceled with the reason `stock`.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/orders (the `CreateOrder` operationId).
+	CreateOrderWithResponse(ctx context.Context, body CreateOrderJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateOrderResponse, error)
+
+	// PreviewOrdersWithBodyWithResponse See what would happen
+	//
+	// Takes up to 20 orders, one after the other, through placing, reserving and the hold of their payment against
+	// everything as it is now, and then takes it all back. The ids in the answer exist only in it. Nothing is promised: the stock may be
+	// gone when the orders are placed.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/orders/preview (the `PreviewOrders` operationId).
+	PreviewOrdersWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PreviewOrdersResponse, error)
+
+	// PreviewOrdersWithResponse See what would happen
+	//
+	// Takes up to 20 orders, one after the other, through placing, reserving and the hold of their payment against
+	// everything as it is now, and then takes it all back. The ids in the answer exist only in it. Nothing is promised: the stock may be
+	// gone when the orders are placed.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/orders/preview (the `PreviewOrders` operationId).
+	PreviewOrdersWithResponse(ctx context.Context, body PreviewOrdersJSONRequestBody, reqEditors ...RequestEditorFn) (*PreviewOrdersResponse, error)
+
+	// GetOrderWithResponse Read an order
+	//
+	// With `Prefer: wait=N` the answer waits until the order has a final status, but at most N seconds, at
+	// most 30, and never past `Request-Timeout`. `Preference-Applied` says that the wait was granted; when too
+	// many requests wait already, it is not, and the answer comes at once.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/orders/{id} (the `GetOrder` operationId).
+	GetOrderWithResponse(ctx context.Context, id OrderID, reqEditors ...RequestEditorFn) (*GetOrderResponse, error)
+
+	// CancelOrderWithBodyWithResponse Cancel an order
+	//
+	// Takes an open order back and releases its stock and its place in the slot. A payment that settles all the
+	// same is reversed. A confirmed or canceled order stays as it is: 409 `illegal_transition`. The `reason` of
+	// the order is then `client`; yours is kept in its event. The body may be left out.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/orders/{id}/cancel (the `CancelOrder` operationId).
+	CancelOrderWithBodyWithResponse(ctx context.Context, id OrderID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CancelOrderResponse, error)
+
+	// CancelOrderWithResponse Cancel an order
+	//
+	// Takes an open order back and releases its stock and its place in the slot. A payment that settles all the
+	// same is reversed. A confirmed or canceled order stays as it is: 409 `illegal_transition`. The `reason` of
+	// the order is then `client`; yours is kept in its event. The body may be left out.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/orders/{id}/cancel (the `CancelOrder` operationId).
+	CancelOrderWithResponse(ctx context.Context, id OrderID, body CancelOrderJSONRequestBody, reqEditors ...RequestEditorFn) (*CancelOrderResponse, error)
+
+	// ListOrderEventsWithResponse Read what happened to an order
+	//
+	// One event per step, in order. `seq` counts from 1 without gaps; it is the version of the order after
+	// the step.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/orders/{id}/events (the `ListOrderEvents` operationId).
+	ListOrderEventsWithResponse(ctx context.Context, id OrderID, params *ListOrderEventsParams, reqEditors ...RequestEditorFn) (*ListOrderEventsResponse, error)
+
+	// ListSkusWithResponse List SKUs
+	//
+	// Oldest first. The last page may be empty; the list ends where `next_cursor` is missing.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/skus (the `ListSkus` operationId).
+	ListSkusWithResponse(ctx context.Context, params *ListSkusParams, reqEditors ...RequestEditorFn) (*ListSkusResponse, error)
+
+	// CreateSKUWithBodyWithResponse Add an SKU
+	//
+	// Adds something that can be ordered, with its price for one unit. It has no stock yet. Neither its code
+	// nor its price can be changed: orders keep the price that they were placed with.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/skus (the `CreateSKU` operationId).
+	CreateSKUWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateSKUResponse, error)
+
+	// CreateSKUWithResponse Add an SKU
+	//
+	// Adds something that can be ordered, with its price for one unit. It has no stock yet. Neither its code
+	// nor its price can be changed: orders keep the price that they were placed with.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/skus (the `CreateSKU` operationId).
+	CreateSKUWithResponse(ctx context.Context, body CreateSKUJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateSKUResponse, error)
+
+	// GetSKUWithResponse Read an SKU
+	//
+	// The SKU with its price.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/skus/{id} (the `GetSKU` operationId).
+	GetSKUWithResponse(ctx context.Context, id SKUID, reqEditors ...RequestEditorFn) (*GetSKUResponse, error)
+
+	// GetStockWithResponse Read how much of an SKU is where
+	//
+	// One level for each location that ever had some, in the order of their names, at most 200.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/skus/{id}/stock (the `GetStock` operationId).
+	GetStockWithResponse(ctx context.Context, id SKUID, reqEditors ...RequestEditorFn) (*GetStockResponse, error)
+
+	// ChangeStockWithBodyWithResponse Restock or adjust
+	//
+	// Adds an entry to the history of the SKU at a location: `restock` adds units that came in, `adjust` adds
+	// or takes what a count has found. What orders have reserved stays: a change that would leave less than
+	// that on hand is refused, 422 `insufficient_stock`.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/skus/{id}/stock (the `ChangeStock` operationId).
+	ChangeStockWithBodyWithResponse(ctx context.Context, id SKUID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ChangeStockResponse, error)
+
+	// ChangeStockWithResponse Restock or adjust
+	//
+	// Adds an entry to the history of the SKU at a location: `restock` adds units that came in, `adjust` adds
+	// or takes what a count has found. What orders have reserved stays: a change that would leave less than
+	// that on hand is refused, 422 `insufficient_stock`.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/skus/{id}/stock (the `ChangeStock` operationId).
+	ChangeStockWithResponse(ctx context.Context, id SKUID, body ChangeStockJSONRequestBody, reqEditors ...RequestEditorFn) (*ChangeStockResponse, error)
+
+	// ListSlotsWithResponse List delivery slots
+	//
+	// Oldest first, open and closed ones. The last page may be empty; the list ends where `next_cursor` is missing.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/slots (the `ListSlots` operationId).
+	ListSlotsWithResponse(ctx context.Context, params *ListSlotsParams, reqEditors ...RequestEditorFn) (*ListSlotsResponse, error)
+
+	// CreateSlotWithBodyWithResponse Open a delivery slot
+	//
+	// Opens a time at a location in which a number of orders can be delivered.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/slots (the `CreateSlot` operationId).
+	CreateSlotWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateSlotResponse, error)
+
+	// CreateSlotWithResponse Open a delivery slot
+	//
+	// Opens a time at a location in which a number of orders can be delivered.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/slots (the `CreateSlot` operationId).
+	CreateSlotWithResponse(ctx context.Context, body CreateSlotJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateSlotResponse, error)
+
+	// CloseSlotWithBodyWithResponse Close a delivery slot
+	//
+	// A closed slot takes no new order; those that have a place in it keep it. The body may be left out.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/slots/{id}/close (the `CloseSlot` operationId).
+	CloseSlotWithBodyWithResponse(ctx context.Context, id SlotID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CloseSlotResponse, error)
+
+	// CloseSlotWithResponse Close a delivery slot
+	//
+	// A closed slot takes no new order; those that have a place in it keep it. The body may be left out.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/slots/{id}/close (the `CloseSlot` operationId).
+	CloseSlotWithResponse(ctx context.Context, id SlotID, body CloseSlotJSONRequestBody, reqEditors ...RequestEditorFn) (*CloseSlotResponse, error)
 
 	// ListTransfersWithResponse List transfers
 	//
@@ -2953,6 +4979,750 @@ func (r SetAccountStatusResponse) ContentType() string {
 	return ""
 }
 
+// ListOrdersResponse200Headers the declared response headers of an HTTP 200 response for ListOrders
+type ListOrdersResponse200Headers struct {
+	Link string
+}
+
+type ListOrdersResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *OrderPage
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *ListOrdersResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListOrdersResponse) GetJSON200() *OrderPage {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListOrdersResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListOrdersResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListOrdersResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListOrdersResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListOrdersResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// CreateOrderResponse202Headers the declared response headers of an HTTP 202 response for CreateOrder
+type CreateOrderResponse202Headers struct {
+	IdempotentReplayed string
+	Location           string
+}
+
+type CreateOrderResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Order
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *CreateOrderResponse202Headers
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r CreateOrderResponse) GetJSON202() *Order {
+	return r.JSON202
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CreateOrderResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CreateOrderResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateOrderResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateOrderResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateOrderResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PreviewOrdersResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *OrderResults
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PreviewOrdersResponse) GetJSON200() *OrderResults {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PreviewOrdersResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PreviewOrdersResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PreviewOrdersResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PreviewOrdersResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PreviewOrdersResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// GetOrderResponse200Headers the declared response headers of an HTTP 200 response for GetOrder
+type GetOrderResponse200Headers struct {
+	PreferenceApplied string
+}
+
+type GetOrderResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Order
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *GetOrderResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetOrderResponse) GetJSON200() *Order {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetOrderResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetOrderResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetOrderResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetOrderResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetOrderResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// CancelOrderResponse200Headers the declared response headers of an HTTP 200 response for CancelOrder
+type CancelOrderResponse200Headers struct {
+	IdempotentReplayed string
+}
+
+type CancelOrderResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Order
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *CancelOrderResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r CancelOrderResponse) GetJSON200() *Order {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CancelOrderResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CancelOrderResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CancelOrderResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CancelOrderResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CancelOrderResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListOrderEventsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *EventList
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListOrderEventsResponse) GetJSON200() *EventList {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListOrderEventsResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListOrderEventsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListOrderEventsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListOrderEventsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListOrderEventsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// ListSkusResponse200Headers the declared response headers of an HTTP 200 response for ListSkus
+type ListSkusResponse200Headers struct {
+	Link string
+}
+
+type ListSkusResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *SKUPage
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *ListSkusResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListSkusResponse) GetJSON200() *SKUPage {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListSkusResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListSkusResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListSkusResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListSkusResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListSkusResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// CreateSKUResponse201Headers the declared response headers of an HTTP 201 response for CreateSKU
+type CreateSKUResponse201Headers struct {
+	IdempotentReplayed string
+	Location           string
+}
+
+type CreateSKUResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *SKU
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+	// Headers201 the parsed response headers for an HTTP 201 response
+	Headers201 *CreateSKUResponse201Headers
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r CreateSKUResponse) GetJSON201() *SKU {
+	return r.JSON201
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CreateSKUResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CreateSKUResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateSKUResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateSKUResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateSKUResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetSKUResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *SKU
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetSKUResponse) GetJSON200() *SKU {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetSKUResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetSKUResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetSKUResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetSKUResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetSKUResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetStockResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *StockLevels
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetStockResponse) GetJSON200() *StockLevels {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetStockResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetStockResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetStockResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetStockResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetStockResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// ChangeStockResponse200Headers the declared response headers of an HTTP 200 response for ChangeStock
+type ChangeStockResponse200Headers struct {
+	IdempotentReplayed string
+}
+
+type ChangeStockResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Stock
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *ChangeStockResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ChangeStockResponse) GetJSON200() *Stock {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ChangeStockResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ChangeStockResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ChangeStockResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ChangeStockResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ChangeStockResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// ListSlotsResponse200Headers the declared response headers of an HTTP 200 response for ListSlots
+type ListSlotsResponse200Headers struct {
+	Link string
+}
+
+type ListSlotsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *SlotPage
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *ListSlotsResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListSlotsResponse) GetJSON200() *SlotPage {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListSlotsResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListSlotsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListSlotsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListSlotsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListSlotsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// CreateSlotResponse201Headers the declared response headers of an HTTP 201 response for CreateSlot
+type CreateSlotResponse201Headers struct {
+	IdempotentReplayed string
+}
+
+type CreateSlotResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *Slot
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+	// Headers201 the parsed response headers for an HTTP 201 response
+	Headers201 *CreateSlotResponse201Headers
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r CreateSlotResponse) GetJSON201() *Slot {
+	return r.JSON201
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CreateSlotResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CreateSlotResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateSlotResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateSlotResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateSlotResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// CloseSlotResponse200Headers the declared response headers of an HTTP 200 response for CloseSlot
+type CloseSlotResponse200Headers struct {
+	IdempotentReplayed string
+}
+
+type CloseSlotResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Slot
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *CloseSlotResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r CloseSlotResponse) GetJSON200() *Slot {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CloseSlotResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CloseSlotResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CloseSlotResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CloseSlotResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CloseSlotResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 // ListTransfersResponse200Headers the declared response headers of an HTTP 200 response for ListTransfers
 type ListTransfersResponse200Headers struct {
 	Link string
@@ -3551,6 +6321,349 @@ func (c *ClientWithResponses) SetAccountStatusWithResponse(ctx context.Context, 
 	return ParseSetAccountStatusResponse(rsp)
 }
 
+// ListOrdersWithResponse List orders
+//
+// Newest first. A page may hold fewer orders than `limit`, even none, and still have a next one: a page
+// ends when enough orders were looked at. The list ends where `next_cursor` is missing.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/orders (the `ListOrders` operationId).
+func (c *ClientWithResponses) ListOrdersWithResponse(ctx context.Context, params *ListOrdersParams, reqEditors ...RequestEditorFn) (*ListOrdersResponse, error) {
+	rsp, err := c.ListOrders(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListOrdersResponse(rsp)
+}
+
+// CreateOrderWithBodyWithResponse Place an order
+//
+// Accepts an order with the prices of its SKUs as they are now. Lines of one SKU are merged. The answer 202
+// means that the order is stored: from then on it reaches a final status (`confirmed`, `canceled`) by
+// `promise_at`, which moves once, when its units are reserved for it. It is confirmed when all its units and its place in the slot are reserved and the transfer
+// of its total from `customer_account` to `merchant_account` has settled; nothing else confirms it.
+//
+// Too little stock refuses no order here: it is canceled with the reason `stock`.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/orders (the `CreateOrder` operationId).
+func (c *ClientWithResponses) CreateOrderWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateOrderResponse, error) {
+	rsp, err := c.CreateOrderWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateOrderResponse(rsp)
+}
+
+// CreateOrderWithResponse Place an order
+//
+// Accepts an order with the prices of its SKUs as they are now. Lines of one SKU are merged. The answer 202
+// means that the order is stored: from then on it reaches a final status (`confirmed`, `canceled`) by
+// `promise_at`, which moves once, when its units are reserved for it. It is confirmed when all its units and its place in the slot are reserved and the transfer
+// of its total from `customer_account` to `merchant_account` has settled; nothing else confirms it.
+//
+// Too little stock refuses no order here: it is canceled with the reason `stock`.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/orders (the `CreateOrder` operationId).
+func (c *ClientWithResponses) CreateOrderWithResponse(ctx context.Context, body CreateOrderJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateOrderResponse, error) {
+	rsp, err := c.CreateOrder(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateOrderResponse(rsp)
+}
+
+// PreviewOrdersWithBodyWithResponse See what would happen
+//
+// Takes up to 20 orders, one after the other, through placing, reserving and the hold of their payment against
+// everything as it is now, and then takes it all back. The ids in the answer exist only in it. Nothing is promised: the stock may be
+// gone when the orders are placed.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/orders/preview (the `PreviewOrders` operationId).
+func (c *ClientWithResponses) PreviewOrdersWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PreviewOrdersResponse, error) {
+	rsp, err := c.PreviewOrdersWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePreviewOrdersResponse(rsp)
+}
+
+// PreviewOrdersWithResponse See what would happen
+//
+// Takes up to 20 orders, one after the other, through placing, reserving and the hold of their payment against
+// everything as it is now, and then takes it all back. The ids in the answer exist only in it. Nothing is promised: the stock may be
+// gone when the orders are placed.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/orders/preview (the `PreviewOrders` operationId).
+func (c *ClientWithResponses) PreviewOrdersWithResponse(ctx context.Context, body PreviewOrdersJSONRequestBody, reqEditors ...RequestEditorFn) (*PreviewOrdersResponse, error) {
+	rsp, err := c.PreviewOrders(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePreviewOrdersResponse(rsp)
+}
+
+// GetOrderWithResponse Read an order
+//
+// With `Prefer: wait=N` the answer waits until the order has a final status, but at most N seconds, at
+// most 30, and never past `Request-Timeout`. `Preference-Applied` says that the wait was granted; when too
+// many requests wait already, it is not, and the answer comes at once.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/orders/{id} (the `GetOrder` operationId).
+func (c *ClientWithResponses) GetOrderWithResponse(ctx context.Context, id OrderID, reqEditors ...RequestEditorFn) (*GetOrderResponse, error) {
+	rsp, err := c.GetOrder(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetOrderResponse(rsp)
+}
+
+// CancelOrderWithBodyWithResponse Cancel an order
+//
+// Takes an open order back and releases its stock and its place in the slot. A payment that settles all the
+// same is reversed. A confirmed or canceled order stays as it is: 409 `illegal_transition`. The `reason` of
+// the order is then `client`; yours is kept in its event. The body may be left out.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/orders/{id}/cancel (the `CancelOrder` operationId).
+func (c *ClientWithResponses) CancelOrderWithBodyWithResponse(ctx context.Context, id OrderID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CancelOrderResponse, error) {
+	rsp, err := c.CancelOrderWithBody(ctx, id, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCancelOrderResponse(rsp)
+}
+
+// CancelOrderWithResponse Cancel an order
+//
+// Takes an open order back and releases its stock and its place in the slot. A payment that settles all the
+// same is reversed. A confirmed or canceled order stays as it is: 409 `illegal_transition`. The `reason` of
+// the order is then `client`; yours is kept in its event. The body may be left out.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/orders/{id}/cancel (the `CancelOrder` operationId).
+func (c *ClientWithResponses) CancelOrderWithResponse(ctx context.Context, id OrderID, body CancelOrderJSONRequestBody, reqEditors ...RequestEditorFn) (*CancelOrderResponse, error) {
+	rsp, err := c.CancelOrder(ctx, id, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCancelOrderResponse(rsp)
+}
+
+// ListOrderEventsWithResponse Read what happened to an order
+//
+// One event per step, in order. `seq` counts from 1 without gaps; it is the version of the order after
+// the step.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/orders/{id}/events (the `ListOrderEvents` operationId).
+func (c *ClientWithResponses) ListOrderEventsWithResponse(ctx context.Context, id OrderID, params *ListOrderEventsParams, reqEditors ...RequestEditorFn) (*ListOrderEventsResponse, error) {
+	rsp, err := c.ListOrderEvents(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListOrderEventsResponse(rsp)
+}
+
+// ListSkusWithResponse List SKUs
+//
+// Oldest first. The last page may be empty; the list ends where `next_cursor` is missing.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/skus (the `ListSkus` operationId).
+func (c *ClientWithResponses) ListSkusWithResponse(ctx context.Context, params *ListSkusParams, reqEditors ...RequestEditorFn) (*ListSkusResponse, error) {
+	rsp, err := c.ListSkus(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListSkusResponse(rsp)
+}
+
+// CreateSKUWithBodyWithResponse Add an SKU
+//
+// Adds something that can be ordered, with its price for one unit. It has no stock yet. Neither its code
+// nor its price can be changed: orders keep the price that they were placed with.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/skus (the `CreateSKU` operationId).
+func (c *ClientWithResponses) CreateSKUWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateSKUResponse, error) {
+	rsp, err := c.CreateSKUWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateSKUResponse(rsp)
+}
+
+// CreateSKUWithResponse Add an SKU
+//
+// Adds something that can be ordered, with its price for one unit. It has no stock yet. Neither its code
+// nor its price can be changed: orders keep the price that they were placed with.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/skus (the `CreateSKU` operationId).
+func (c *ClientWithResponses) CreateSKUWithResponse(ctx context.Context, body CreateSKUJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateSKUResponse, error) {
+	rsp, err := c.CreateSKU(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateSKUResponse(rsp)
+}
+
+// GetSKUWithResponse Read an SKU
+//
+// The SKU with its price.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/skus/{id} (the `GetSKU` operationId).
+func (c *ClientWithResponses) GetSKUWithResponse(ctx context.Context, id SKUID, reqEditors ...RequestEditorFn) (*GetSKUResponse, error) {
+	rsp, err := c.GetSKU(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetSKUResponse(rsp)
+}
+
+// GetStockWithResponse Read how much of an SKU is where
+//
+// One level for each location that ever had some, in the order of their names, at most 200.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/skus/{id}/stock (the `GetStock` operationId).
+func (c *ClientWithResponses) GetStockWithResponse(ctx context.Context, id SKUID, reqEditors ...RequestEditorFn) (*GetStockResponse, error) {
+	rsp, err := c.GetStock(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetStockResponse(rsp)
+}
+
+// ChangeStockWithBodyWithResponse Restock or adjust
+//
+// Adds an entry to the history of the SKU at a location: `restock` adds units that came in, `adjust` adds
+// or takes what a count has found. What orders have reserved stays: a change that would leave less than
+// that on hand is refused, 422 `insufficient_stock`.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/skus/{id}/stock (the `ChangeStock` operationId).
+func (c *ClientWithResponses) ChangeStockWithBodyWithResponse(ctx context.Context, id SKUID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ChangeStockResponse, error) {
+	rsp, err := c.ChangeStockWithBody(ctx, id, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseChangeStockResponse(rsp)
+}
+
+// ChangeStockWithResponse Restock or adjust
+//
+// Adds an entry to the history of the SKU at a location: `restock` adds units that came in, `adjust` adds
+// or takes what a count has found. What orders have reserved stays: a change that would leave less than
+// that on hand is refused, 422 `insufficient_stock`.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/skus/{id}/stock (the `ChangeStock` operationId).
+func (c *ClientWithResponses) ChangeStockWithResponse(ctx context.Context, id SKUID, body ChangeStockJSONRequestBody, reqEditors ...RequestEditorFn) (*ChangeStockResponse, error) {
+	rsp, err := c.ChangeStock(ctx, id, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseChangeStockResponse(rsp)
+}
+
+// ListSlotsWithResponse List delivery slots
+//
+// Oldest first, open and closed ones. The last page may be empty; the list ends where `next_cursor` is missing.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/slots (the `ListSlots` operationId).
+func (c *ClientWithResponses) ListSlotsWithResponse(ctx context.Context, params *ListSlotsParams, reqEditors ...RequestEditorFn) (*ListSlotsResponse, error) {
+	rsp, err := c.ListSlots(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListSlotsResponse(rsp)
+}
+
+// CreateSlotWithBodyWithResponse Open a delivery slot
+//
+// Opens a time at a location in which a number of orders can be delivered.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/slots (the `CreateSlot` operationId).
+func (c *ClientWithResponses) CreateSlotWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateSlotResponse, error) {
+	rsp, err := c.CreateSlotWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateSlotResponse(rsp)
+}
+
+// CreateSlotWithResponse Open a delivery slot
+//
+// Opens a time at a location in which a number of orders can be delivered.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/slots (the `CreateSlot` operationId).
+func (c *ClientWithResponses) CreateSlotWithResponse(ctx context.Context, body CreateSlotJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateSlotResponse, error) {
+	rsp, err := c.CreateSlot(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateSlotResponse(rsp)
+}
+
+// CloseSlotWithBodyWithResponse Close a delivery slot
+//
+// A closed slot takes no new order; those that have a place in it keep it. The body may be left out.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/slots/{id}/close (the `CloseSlot` operationId).
+func (c *ClientWithResponses) CloseSlotWithBodyWithResponse(ctx context.Context, id SlotID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CloseSlotResponse, error) {
+	rsp, err := c.CloseSlotWithBody(ctx, id, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCloseSlotResponse(rsp)
+}
+
+// CloseSlotWithResponse Close a delivery slot
+//
+// A closed slot takes no new order; those that have a place in it keep it. The body may be left out.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/slots/{id}/close (the `CloseSlot` operationId).
+func (c *ClientWithResponses) CloseSlotWithResponse(ctx context.Context, id SlotID, body CloseSlotJSONRequestBody, reqEditors ...RequestEditorFn) (*CloseSlotResponse, error) {
+	rsp, err := c.CloseSlot(ctx, id, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCloseSlotResponse(rsp)
+}
+
 // ListTransfersWithResponse List transfers
 //
 // Newest first. A page may hold fewer transfers than `limit`, even none, and still have a next one: a page
@@ -4115,6 +7228,612 @@ func ParseSetAccountStatusResponse(rsp *http.Response) (*SetAccountStatusRespons
 	switch {
 	case rsp.StatusCode == 200:
 		var headers SetAccountStatusResponse200Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseListOrdersResponse parses an HTTP response from a ListOrdersWithResponse call
+func ParseListOrdersResponse(rsp *http.Response) (*ListOrdersResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListOrdersResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest OrderPage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers ListOrdersResponse200Headers
+		if values := rsp.Header.Values("Link"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Link", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Link = value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseCreateOrderResponse parses an HTTP response from a CreateOrderWithResponse call
+func ParseCreateOrderResponse(rsp *http.Response) (*CreateOrderResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateOrderResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Order
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 202:
+		var headers CreateOrderResponse202Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = value
+		}
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = value
+		}
+		response.Headers202 = &headers
+	}
+
+	return response, nil
+}
+
+// ParsePreviewOrdersResponse parses an HTTP response from a PreviewOrdersWithResponse call
+func ParsePreviewOrdersResponse(rsp *http.Response) (*PreviewOrdersResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PreviewOrdersResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest OrderResults
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetOrderResponse parses an HTTP response from a GetOrderWithResponse call
+func ParseGetOrderResponse(rsp *http.Response) (*GetOrderResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetOrderResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Order
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers GetOrderResponse200Headers
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseCancelOrderResponse parses an HTTP response from a CancelOrderWithResponse call
+func ParseCancelOrderResponse(rsp *http.Response) (*CancelOrderResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CancelOrderResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Order
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers CancelOrderResponse200Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseListOrderEventsResponse parses an HTTP response from a ListOrderEventsWithResponse call
+func ParseListOrderEventsResponse(rsp *http.Response) (*ListOrderEventsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListOrderEventsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest EventList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListSkusResponse parses an HTTP response from a ListSkusWithResponse call
+func ParseListSkusResponse(rsp *http.Response) (*ListSkusResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListSkusResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest SKUPage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers ListSkusResponse200Headers
+		if values := rsp.Header.Values("Link"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Link", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Link = value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseCreateSKUResponse parses an HTTP response from a CreateSKUWithResponse call
+func ParseCreateSKUResponse(rsp *http.Response) (*CreateSKUResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateSKUResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest SKU
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 201:
+		var headers CreateSKUResponse201Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = value
+		}
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = value
+		}
+		response.Headers201 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseGetSKUResponse parses an HTTP response from a GetSKUWithResponse call
+func ParseGetSKUResponse(rsp *http.Response) (*GetSKUResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetSKUResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest SKU
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetStockResponse parses an HTTP response from a GetStockWithResponse call
+func ParseGetStockResponse(rsp *http.Response) (*GetStockResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetStockResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest StockLevels
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseChangeStockResponse parses an HTTP response from a ChangeStockWithResponse call
+func ParseChangeStockResponse(rsp *http.Response) (*ChangeStockResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ChangeStockResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Stock
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers ChangeStockResponse200Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseListSlotsResponse parses an HTTP response from a ListSlotsWithResponse call
+func ParseListSlotsResponse(rsp *http.Response) (*ListSlotsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListSlotsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest SlotPage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers ListSlotsResponse200Headers
+		if values := rsp.Header.Values("Link"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Link", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Link = value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseCreateSlotResponse parses an HTTP response from a CreateSlotWithResponse call
+func ParseCreateSlotResponse(rsp *http.Response) (*CreateSlotResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateSlotResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest Slot
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 201:
+		var headers CreateSlotResponse201Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = value
+		}
+		response.Headers201 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseCloseSlotResponse parses an HTTP response from a CloseSlotWithResponse call
+func ParseCloseSlotResponse(rsp *http.Response) (*CloseSlotResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CloseSlotResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Slot
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers CloseSlotResponse200Headers
 		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {

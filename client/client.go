@@ -4,7 +4,7 @@
 // caller's context will wait, and tries again when the server says that this may help: with the same
 // key, after the time that the server names, a bounded number of times. A refusal is an error in whose
 // chain errors.As finds a [*Problem]. The package never makes a second key for one call, so whatever
-// happens on the way, a call moves money at most once.
+// happens on the way, a call moves money or stock at most once.
 //
 // The types and the bare operations ([API]) are generated from the contract; New is the way in.
 //
@@ -92,6 +92,16 @@ func (e TransferStatus) Terminal() bool {
 		TransferStatusFailed:
 		return true
 	case TransferStatusAccepted, TransferStatusInReview, TransferStatusApproved:
+	}
+	return false
+}
+
+// Terminal says whether an order with the status has ended.
+func (e OrderStatus) Terminal() bool {
+	switch e {
+	case OrderStatusConfirmed, OrderStatusCanceled:
+		return true
+	case OrderStatusPending, OrderStatusReserved:
 	}
 	return false
 }

@@ -22,6 +22,9 @@ const (
 	ofTransfers    = 't'
 	ofAccounts     = 'a'
 	ofPostings     = 'p'
+	ofOrders       = 'o'
+	ofSKUs         = 's'
+	ofSlots        = 'd'
 	cursorHeadSize = 2
 )
 
@@ -75,6 +78,16 @@ func pageSize(limit *int32) (int, error) {
 		return 0, problem.Invalid("limit", "has to be 1 to %d", pageMax)
 	}
 	return int(*limit), nil
+}
+
+// after is the cursor behind a full page; a page that is not full is the last one. The next page may
+// turn out to be empty.
+func after[T any](found []T, limit int, kind byte, id func(T) uuid.UUID) string {
+	if len(found) < limit {
+		return ""
+	}
+	last := id(found[len(found)-1])
+	return cursor(kind, last[:])
 }
 
 // link is the Link header of a page with a next one.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	jsonv2 "github.com/go-json-experiment/json"
@@ -149,6 +150,9 @@ func malformed(err *jsontext.SyntacticError) error {
 func wanted(t reflect.Type) string {
 	if t == nil {
 		return "of another type"
+	}
+	if t == reflect.TypeFor[time.Time]() {
+		return "a time like 2026-11-22T12:00:00Z"
 	}
 	switch t.Kind() { //nolint:exhaustive // the kinds that the contract's types have
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:

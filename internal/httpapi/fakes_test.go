@@ -9,7 +9,9 @@ import (
 	"github.com/google/uuid"
 
 	"example.com/holdfast/internal/idempotency"
+	"example.com/holdfast/internal/inventory"
 	"example.com/holdfast/internal/ledger"
+	"example.com/holdfast/internal/order"
 	"example.com/holdfast/internal/outbox"
 	"example.com/holdfast/internal/problem"
 	"example.com/holdfast/internal/tenancy"
@@ -25,7 +27,9 @@ func (fakeKeys) Authenticate(_ context.Context, plain string) (tenancy.Principal
 	case "globex":
 		p.TenantID = globex
 	case "reader":
-		p.Scopes = []tenancy.Scope{tenancy.TransfersRead, tenancy.AccountsRead}
+		p.Scopes = []tenancy.Scope{
+			tenancy.TransfersRead, tenancy.AccountsRead, tenancy.OrdersRead, tenancy.InventoryRead,
+		}
 	case "sheddable":
 		p.Class = tenancy.Sheddable
 	default:
@@ -58,6 +62,13 @@ type fakeService struct {
 	block chan struct{}
 	panic any
 	real  *transfer.Service
+
+	placed       []order.Create
+	orderActs    []order.Action
+	orderFilters []order.Filter
+	changes      []inventory.Change
+	// kept counts the changes of the inventory.
+	kept int
 }
 
 func newFake() *fakeService {

@@ -4,7 +4,7 @@
 // routes.go shows every operation with what it needs. In front of an operation the same steps run in
 // the same order (steps.go): sign-in, scope, rate, admission, body, key. An operation decodes, calls a
 // service and returns a value or an error; answers that say no are written in one place (problem.go).
-// The package refuses to know SQL, to decide anything about money, and to trust a body: what is not
+// The package refuses to know SQL, to decide anything about money or stock, and to trust a body: what is not
 // strictly in the contract is refused before a service sees it.
 //
 // Invariants: every response that is not 2xx is a problem of the closed table, except the
@@ -21,7 +21,9 @@ import (
 	"github.com/google/uuid"
 
 	"example.com/holdfast/internal/idempotency"
+	"example.com/holdfast/internal/inventory"
 	"example.com/holdfast/internal/ledger"
+	"example.com/holdfast/internal/order"
 	"example.com/holdfast/internal/outbox"
 	"example.com/holdfast/internal/tenancy"
 	"example.com/holdfast/internal/transfer"
@@ -92,6 +94,73 @@ type Accounts interface {
 	AccountHistory
 }
 
+// OrderWriter places orders.
+type OrderWriter interface {
+	Create(ctx context.Context, c order.Create) (idempotency.Response, error)
+	Preview(ctx context.Context, tenantID uuid.UUID, items []order.New) ([]order.Result, error)
+}
+
+// OrderReader reads orders.
+type OrderReader interface {
+	Get(ctx context.Context, ref order.Ref) (order.Order, error)
+	Wait(ctx context.Context, ref order.Ref, maxWait time.Duration) (order.Order, error)
+	List(ctx context.Context, tenantID uuid.UUID, f order.Filter) (order.Page, error)
+}
+
+// OrderDesk moves orders for people and tells what happened to them.
+type OrderDesk interface {
+	Act(ctx context.Context, a order.Action) (idempotency.Response, error)
+	Events(ctx context.Context, ref order.Ref, after int32) ([]outbox.Event, error)
+}
+
+// Orders is the order service.
+type Orders interface {
+	OrderWriter
+	OrderReader
+	OrderDesk
+}
+
+// Catalogue adds and reads SKUs.
+type Catalogue interface {
+	CreateSKU(
+		ctx context.Context, key idempotency.Keyed, n inventory.NewSKU,
+		render func(inventory.SKU) idempotency.Response,
+	) (idempotency.Response, error)
+	SKU(ctx context.Context, ref inventory.Ref) (inventory.SKU, error)
+	SKUs(ctx context.Context, tenantID, after uuid.UUID, limit int) ([]inventory.SKU, error)
+}
+
+// Store reads and changes how much of an SKU is where.
+type Store interface {
+	Stock(ctx context.Context, ref inventory.Ref) ([]inventory.Stock, error)
+	ChangeStock(
+		ctx context.Context, key idempotency.Keyed, c inventory.Change,
+		render func(inventory.Stock) idempotency.Response,
+	) (idempotency.Response, error)
+}
+
+// Delivery opens, closes and reads delivery slots.
+type Delivery interface {
+	CreateSlot(
+		ctx context.Context, key idempotency.Keyed, n inventory.NewSlot,
+		render func(inventory.Slot) idempotency.Response,
+	) (idempotency.Response, error)
+	CloseSlot(
+		ctx context.Context, key idempotency.Keyed, id uuid.UUID,
+		render func(inventory.Slot) idempotency.Response,
+	) (idempotency.Response, error)
+	Slots(
+		ctx context.Context, tenantID uuid.UUID, location string, after uuid.UUID, limit int,
+	) ([]inventory.Slot, error)
+}
+
+// Inventory is the inventory service.
+type Inventory interface {
+	Catalogue
+	Store
+	Delivery
+}
+
 // Metrics counts requests.
 type Metrics interface {
 	// Request counts an answered request; the route is "POST /v1/transfers", or "none".
@@ -111,18 +180,20 @@ type Check struct {
 const (
 	// DefaultInFlightMax is how many requests one listener works on at once.
 	DefaultInFlightMax = 2_048
-	// DefaultWaitersMax is how many of them may wait for a transfer's end.
+	// DefaultWaitersMax is how many of them may wait for the end of a transfer or an order.
 	DefaultWaitersMax = 1_024
 	// DefaultRatePerSecond is how many requests per second a tenant may send, and its burst.
 	DefaultRatePerSecond = 20_000
 )
 
-// Config is what a listener works with. Keys, Transfers, Accounts, Now and Log have to be there; the
-// admin listener needs no Accounts.
+// Config is what a listener works with. Keys, Transfers, Accounts, Orders, Inventory, Now and Log have
+// to be there; the admin listener needs no Accounts, Orders and Inventory.
 type Config struct {
 	Keys      Keys
 	Transfers Transfers
 	Accounts  Accounts
+	Orders    Orders
+	Inventory Inventory
 	// Admit is asked before a creating request of a key with the traffic class is read; an error is
 	// its answer. Nil admits all.
 	Admit func(class string) error

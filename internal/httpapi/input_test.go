@@ -278,16 +278,20 @@ func TestIDsOfOthersAndIDsThatAreNoneAreAnsweredAlike(t *testing.T) {
 		{method: get, path: "/v1/accounts/%s/balance"},
 		{method: get, path: "/v1/accounts/%s/balance?at=2026-11-22T12:00:00Z"},
 		{method: get, path: "/v1/accounts/%s/postings"},
+		{method: get, path: "/v1/orders/%s"},
+		{method: get, path: "/v1/orders/%s/events"},
+		{method: post, path: "/v1/orders/%s/cancel"},
+		{method: get, path: "/v1/skus/%s"},
+		{method: get, path: "/v1/skus/%s/stock"},
+		{method: post, path: "/v1/skus/%s/stock", body: goodStock},
+		{method: post, path: "/v1/slots/%s/close"},
 	}
 	for _, e := range routes {
 		t.Run(e.method+" "+e.path, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
 			pattern := e.path
-			id := known.String()
-			if strings.Contains(pattern, "accounts") {
-				id = cash.String()
-			}
+			id := idOf(pattern)
 			ask := func(id, key string) string {
 				e.path, e.key = fmt.Sprintf(pattern, id), key
 				p := b.requireProblem(t, e, problem.NotFound)

@@ -63,6 +63,10 @@ func TestListsAreFollowedByTheirLinksToTheEnd(t *testing.T) {
 		"/v1/transfers?limit=1&" + between:                    2,
 		"/v1/accounts?limit=1":                                2,
 		"/v1/accounts/" + cash.String() + "/postings?limit=3": 2,
+		"/v1/orders?limit=1":                                  2,
+		"/v1/skus?limit=1":                                    3, // its last one is empty
+		"/v1/skus?limit=3":                                    1,
+		"/v1/slots?location=main&limit=2":                     2,
 	}
 	for first, want := range pages {
 		path, n := first, 0

@@ -4,8 +4,13 @@ import (
 	"context"
 	"math"
 
+	"github.com/google/uuid"
+
 	"example.com/holdfast/internal/httpapi/internal/publicapi"
+	"example.com/holdfast/internal/inventory"
 	"example.com/holdfast/internal/ledger"
+	"example.com/holdfast/internal/order"
+	"example.com/holdfast/internal/outbox"
 	"example.com/holdfast/internal/problem"
 	"example.com/holdfast/internal/transfer"
 )
@@ -60,14 +65,71 @@ func (s *publicServer) ListTransferEvents(
 	if err != nil {
 		return nil, err
 	}
-	out := publicapi.ListTransferEvents200JSONResponse{Events: make([]publicapi.Event, len(events))}
+	return publicapi.ListTransferEvents200JSONResponse(renderEvents(events)), nil
+}
+
+func renderEvents(events []outbox.Event) publicapi.EventList {
+	out := publicapi.EventList{Events: make([]publicapi.Event, len(events))}
 	for i, e := range events {
 		out.Events[i] = publicapi.Event{
 			Seq: e.Seq, Type: e.Type, From: e.From, To: e.To, Reason: e.Reason, Actor: e.Actor,
 			Cause: e.Cause, Data: e.Data, At: e.At.UTC(),
 		}
 	}
-	return out, nil
+	return out
+}
+
+// ListOrders pages through a tenant's orders, newest first.
+func (s *publicServer) ListOrders(
+	ctx context.Context, in publicapi.ListOrdersRequestObject,
+) (publicapi.ListOrdersResponseObject, error) {
+	c, q := callOf(ctx), in.Params
+	if q.Status != "" && !q.Status.Valid() {
+		return nil, problem.Invalid("status", "is not a status")
+	}
+	if err := invalid(checkText("client_reference", q.ClientReference, 0, textMaxBytes)); err != nil {
+		return nil, err
+	}
+	limit, err := pageSize(q.Limit)
+	if err != nil {
+		return nil, err
+	}
+	before, err := idPosition(ofOrders, q.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	page, err := s.cfg.Orders.List(ctx, c.tenantID, order.Filter{
+		State: order.State(q.Status), Account: q.Account, SKU: q.SKU, ClientReference: q.ClientReference,
+		CreatedFrom: q.CreatedFrom, CreatedTo: q.CreatedTo, Before: before, Limit: limit,
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := publicapi.OrderPage{Orders: make([]publicapi.Order, len(page.Orders))}
+	for i, o := range page.Orders {
+		out.Orders[i] = renderOrder(o)
+	}
+	if page.Next != uuid.Nil {
+		out.NextCursor = cursor(ofOrders, page.Next[:])
+	}
+	return publicapi.ListOrders200JSONResponse{
+		Body: out, Headers: publicapi.ListOrders200ResponseHeaders{Link: c.link(out.NextCursor)},
+	}, nil
+}
+
+// ListOrderEvents reads what happened to an order.
+func (s *publicServer) ListOrderEvents(
+	ctx context.Context, in publicapi.ListOrderEventsRequestObject,
+) (publicapi.ListOrderEventsResponseObject, error) {
+	if in.Params.After < 0 {
+		return nil, problem.Invalid("after", "has to be 0 or more")
+	}
+	ref := order.Ref{TenantID: callOf(ctx).tenantID, ID: in.ID}
+	events, err := s.cfg.Orders.Events(ctx, ref, in.Params.After)
+	if err != nil {
+		return nil, err
+	}
+	return publicapi.ListOrderEvents200JSONResponse(renderEvents(events)), nil
 }
 
 // ListAccounts pages through a tenant's accounts, oldest first.
@@ -133,5 +195,66 @@ func (s *publicServer) ListPostings(
 	}
 	return publicapi.ListPostings200JSONResponse{
 		Body: out, Headers: publicapi.ListPostings200ResponseHeaders{Link: c.link(out.NextCursor)},
+	}, nil
+}
+
+// ListSkus pages through a tenant's SKUs, oldest first.
+func (s *publicServer) ListSkus(
+	ctx context.Context, in publicapi.ListSkusRequestObject,
+) (publicapi.ListSkusResponseObject, error) {
+	c := callOf(ctx)
+	limit, err := pageSize(in.Params.Limit)
+	if err != nil {
+		return nil, err
+	}
+	from, err := idPosition(ofSKUs, in.Params.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	found, err := s.cfg.Inventory.SKUs(ctx, c.tenantID, from, limit)
+	if err != nil {
+		return nil, err
+	}
+	out := publicapi.SKUPage{
+		Skus:       make([]publicapi.SKU, len(found)),
+		NextCursor: after(found, limit, ofSKUs, func(k inventory.SKU) uuid.UUID { return k.ID }),
+	}
+	for i, k := range found {
+		out.Skus[i] = renderSKU(k)
+	}
+	return publicapi.ListSkus200JSONResponse{
+		Body: out, Headers: publicapi.ListSkus200ResponseHeaders{Link: c.link(out.NextCursor)},
+	}, nil
+}
+
+// ListSlots pages through a tenant's delivery slots, oldest first.
+func (s *publicServer) ListSlots(
+	ctx context.Context, in publicapi.ListSlotsRequestObject,
+) (publicapi.ListSlotsResponseObject, error) {
+	c, q := callOf(ctx), in.Params
+	if err := invalid(checkText("location", q.Location, 0, locationMaxBytes)); err != nil {
+		return nil, err
+	}
+	limit, err := pageSize(q.Limit)
+	if err != nil {
+		return nil, err
+	}
+	from, err := idPosition(ofSlots, q.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	found, err := s.cfg.Inventory.Slots(ctx, c.tenantID, q.Location, from, limit)
+	if err != nil {
+		return nil, err
+	}
+	out := publicapi.SlotPage{
+		Slots:      make([]publicapi.Slot, len(found)),
+		NextCursor: after(found, limit, ofSlots, func(d inventory.Slot) uuid.UUID { return d.ID }),
+	}
+	for i, d := range found {
+		out.Slots[i] = renderSlot(d)
+	}
+	return publicapi.ListSlots200JSONResponse{
+		Body: out, Headers: publicapi.ListSlots200ResponseHeaders{Link: c.link(out.NextCursor)},
 	}, nil
 }

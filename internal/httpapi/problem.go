@@ -32,7 +32,7 @@ type shared struct {
 	strict jsonv2.Options
 	// limits is nil where nobody's rate is limited.
 	limits *limiter
-	// waiting counts the requests that wait for a transfer's end.
+	// waiting counts the requests that wait for the end of a transfer or an order.
 	waiting waiting
 }
 

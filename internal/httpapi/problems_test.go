@@ -37,10 +37,30 @@ func refusing(code problem.Code) func(*testing.T, bundle) publicapi.Problem {
 			}, code)
 		case problem.IllegalTransition:
 			return b.requireProblem(t, exchange{method: post, path: "/v1/transfers/" + known.String() + "/cancel"}, code)
+		case problem.SKUCodeUsed:
+			return b.requireProblem(t, exchange{method: post, path: "/v1/skus", body: goodSKU}, code)
+		case problem.InsufficientStock:
+			return b.requireProblem(t, exchange{method: post, path: "/v1/skus/" + tea.String() + "/stock", body: goodStock}, code)
+		case problem.SKUNotFound, problem.SlotNotFound, problem.SlotClosed, problem.SlotElsewhere, problem.TotalOverflow:
+			return b.requireProblem(t, exchange{method: post, path: "/v1/orders", body: goodOrder}, code)
 		case problem.NotReversible, problem.ReversalTooLarge:
 			return b.requireProblem(t, exchange{method: post, path: "/v1/transfers/" + known.String() + "/reversals"}, code)
 		}
 		return b.requireProblem(t, creating(goodTransfer), code)
+	}
+}
+
+// previewing makes the domain refuse an order of a preview, which is the only place for the code: an
+// order that was accepted is canceled instead.
+func previewing(code problem.Code) func(*testing.T, bundle) publicapi.Problem {
+	return func(t *testing.T, b bundle) publicapi.Problem {
+		t.Helper()
+		b.fake.refuse = problem.New(code, "The domain says no.")
+		a := b.do(t, previewingOrders(goodOrder))
+		var out publicapi.OrderResults
+		require.NoError(t, json.Unmarshal([]byte(a.text), &out))
+		require.Equal(t, string(code), out.Results[0].Problem.Code)
+		return out.Results[0].Problem
 	}
 }
 
@@ -96,6 +116,14 @@ func everyCode() map[problem.Code]func(*testing.T, bundle) publicapi.Problem {
 		problem.NotFound:      asking(exchange{method: get, path: "/v1/transfers/" + absent.String()}, problem.NotFound),
 
 		problem.AccountNotFound:   refusing(problem.AccountNotFound),
+		problem.SKUNotFound:       refusing(problem.SKUNotFound),
+		problem.SlotNotFound:      refusing(problem.SlotNotFound),
+		problem.SKUCodeUsed:       refusing(problem.SKUCodeUsed),
+		problem.SlotClosed:        refusing(problem.SlotClosed),
+		problem.SlotElsewhere:     refusing(problem.SlotElsewhere),
+		problem.SlotFull:          previewing(problem.SlotFull),
+		problem.TotalOverflow:     refusing(problem.TotalOverflow),
+		problem.InsufficientStock: refusing(problem.InsufficientStock),
 		problem.ReferenceUsed:     refusing(problem.ReferenceUsed),
 		problem.CurrencyMismatch:  refusing(problem.CurrencyMismatch),
 		problem.AccountFrozen:     refusing(problem.AccountFrozen),

@@ -48,6 +48,10 @@ const (
 	movesMoney        = access(tenancy.TransfersWrite)
 	seesAccts         = access(tenancy.AccountsRead)
 	opensAccts        = access(tenancy.AccountsWrite)
+	seesOrders        = access(tenancy.OrdersRead)
+	putsOrders        = access(tenancy.OrdersWrite)
+	seesStock         = access(tenancy.InventoryRead)
+	keepsStock        = access(tenancy.InventoryWrite)
 	views             = access(tenancy.Viewer)
 	operates          = access(tenancy.Operator)
 )
@@ -91,6 +95,9 @@ const (
 const (
 	transfers = "/v1/transfers"
 	accounts  = "/v1/accounts"
+	orders    = "/v1/orders"
+	skus      = "/v1/skus"
+	slots     = "/v1/slots"
 )
 
 // publicRoutes is the whole public API.
@@ -98,6 +105,7 @@ const (
 //nolint:lll // one line per route
 func publicRoutes() []served[public] {
 	find := []string{"status", "account", "created_from", "created_to", "client_reference", "cursor", "limit"}
+	findOrder := append([]string{"sku"}, find...)
 	page := []string{"cursor", "limit"}
 	return []served[public]{
 		{route{post, transfers, "createTransfer", movesMoney, creates, writeBudget, key | body, nil}, (*public).CreateTransfer},
@@ -114,6 +122,20 @@ func publicRoutes() []served[public] {
 		{route{put, accounts + "/{id}/status", "setAccountStatus", opensAccts, changes, writeBudget, key | body, nil}, (*public).SetAccountStatus},
 		{route{get, accounts + "/{id}/balance", "getBalance", seesAccts, reads, readBudget, 0, []string{"at"}}, (*public).GetBalance},
 		{route{get, accounts + "/{id}/postings", "listPostings", seesAccts, reads, readBudget, 0, page}, (*public).ListPostings},
+		{route{post, orders, "createOrder", putsOrders, creates, writeBudget, key | body, nil}, (*public).CreateOrder},
+		{route{post, orders + "/preview", "previewOrders", putsOrders, reads, bulkBudget, body, nil}, (*public).PreviewOrders},
+		{route{get, orders, "listOrders", seesOrders, reads, readBudget, 0, findOrder}, (*public).ListOrders},
+		{route{get, orders + "/{id}", "getOrder", seesOrders, reads, waitBudget, 0, nil}, (*public).GetOrder},
+		{route{get, orders + "/{id}/events", "listOrderEvents", seesOrders, reads, readBudget, 0, []string{"after"}}, (*public).ListOrderEvents},
+		{route{post, orders + "/{id}/cancel", "cancelOrder", putsOrders, changes, writeBudget, key | body | optional, nil}, (*public).CancelOrder},
+		{route{post, skus, "createSku", keepsStock, creates, writeBudget, key | body, nil}, (*public).CreateSKU},
+		{route{get, skus, "listSkus", seesStock, reads, readBudget, 0, page}, (*public).ListSkus},
+		{route{get, skus + "/{id}", "getSku", seesStock, reads, readBudget, 0, nil}, (*public).GetSKU},
+		{route{get, skus + "/{id}/stock", "getStock", seesStock, reads, readBudget, 0, nil}, (*public).GetStock},
+		{route{post, skus + "/{id}/stock", "changeStock", keepsStock, changes, writeBudget, key | body, nil}, (*public).ChangeStock},
+		{route{post, slots, "createSlot", keepsStock, creates, writeBudget, key | body, nil}, (*public).CreateSlot},
+		{route{get, slots, "listSlots", seesStock, reads, readBudget, 0, []string{"location", "cursor", "limit"}}, (*public).ListSlots},
+		{route{post, slots + "/{id}/close", "closeSlot", keepsStock, changes, writeBudget, key | body | optional, nil}, (*public).CloseSlot},
 		{route{get, "/problems", "listProblems", open, reads, readBudget, 0, nil}, (*public).ListProblems},
 		{route{get, "/problems/{code}", "getProblem", open, reads, readBudget, 0, nil}, (*public).GetProblem},
 		{route{get, "/livez", "getLivez", open, reads, readBudget, 0, nil}, (*public).GetLivez},

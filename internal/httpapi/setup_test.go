@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -18,6 +19,7 @@ import (
 	"github.com/getkin/kin-openapi/routers"
 	"github.com/getkin/kin-openapi/routers/gorillamux"
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"example.com/holdfast/api"
@@ -64,6 +66,7 @@ func setupAdmin(t *testing.T, change ...func(*Config)) bundle {
 func config(fake *fakeService, log io.Writer, change []func(*Config)) Config {
 	cfg := Config{
 		Keys: fakeKeys{}, Transfers: fake, Accounts: fakeAccounts{fake},
+		Orders: fakeOrders{fake}, Inventory: fakeInventory{fake},
 		Now: time.Now, //nolint:forbidigo // the deadlines of contexts go by this clock too
 		Log: slog.New(slog.NewJSONHandler(log, nil)),
 	}
@@ -84,6 +87,15 @@ var (
 	publicContract = sync.OnceValue(func() contract { return load(api.Public()) })
 	adminContract  = sync.OnceValue(func() contract { return load(api.Admin()) })
 )
+
+// nowhere is a pool that is never connected: for services that are asked what they refuse at once.
+var nowhere = sync.OnceValue(func() *pgxpool.Pool {
+	pool, err := pgxpool.New(context.Background(), "host=/nowhere") //nolint:forbidigo // outlives the tests
+	if err != nil {
+		panic(err)
+	}
+	return pool
+})
 
 func load(text []byte) contract {
 	doc, err := openapi3.NewLoader().LoadFromData(text)

@@ -177,7 +177,7 @@ func (s *shared) query(_ context.Context, c *call, _ http.ResponseWriter, r *htt
 			c.invalid = append(c.invalid, problem.Field{Pointer: name, Detail: "is there twice"})
 		case given[0] == "":
 			c.invalid = append(c.invalid, problem.Field{Pointer: name, Detail: "is empty"})
-		case name == "account" && len(given[0]) != idChars:
+		case (name == "account" || name == "sku") && len(given[0]) != idChars:
 			c.invalid = append(c.invalid, problem.Field{Pointer: name, Detail: "has to be a UUID"})
 		}
 	}

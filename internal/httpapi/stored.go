@@ -58,5 +58,23 @@ func (s stored) VisitCreateAccountResponse(w http.ResponseWriter) error { return
 // VisitSetAccountStatusResponse writes the answer.
 func (s stored) VisitSetAccountStatusResponse(w http.ResponseWriter) error { return s.write(w) }
 
+// VisitCreateOrderResponse writes the answer.
+func (s stored) VisitCreateOrderResponse(w http.ResponseWriter) error { return s.write(w) }
+
+// VisitCancelOrderResponse writes the answer.
+func (s stored) VisitCancelOrderResponse(w http.ResponseWriter) error { return s.write(w) }
+
+// VisitCreateSKUResponse writes the answer.
+func (s stored) VisitCreateSKUResponse(w http.ResponseWriter) error { return s.write(w) }
+
+// VisitChangeStockResponse writes the answer.
+func (s stored) VisitChangeStockResponse(w http.ResponseWriter) error { return s.write(w) }
+
+// VisitCreateSlotResponse writes the answer.
+func (s stored) VisitCreateSlotResponse(w http.ResponseWriter) error { return s.write(w) }
+
+// VisitCloseSlotResponse writes the answer.
+func (s stored) VisitCloseSlotResponse(w http.ResponseWriter) error { return s.write(w) }
+
 // VisitDecideReviewResponse writes the answer.
 func (s stored) VisitDecideReviewResponse(w http.ResponseWriter) error { return s.write(w) }

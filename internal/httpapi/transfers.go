@@ -5,12 +5,9 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"strings"
-	"time"
 
 	"github.com/google/uuid"
 
-	"example.com/holdfast/internal/budget"
 	"example.com/holdfast/internal/httpapi/internal/publicapi"
 	"example.com/holdfast/internal/idempotency"
 	"example.com/holdfast/internal/money"
@@ -19,8 +16,6 @@ import (
 )
 
 const (
-	// waitMax is the longest wait that Prefer may ask for.
-	waitMax = 30 * time.Second
 	// textMaxBytes bounds names of the client's own.
 	textMaxBytes = 255
 	// reasonMaxBytes bounds reasons.
@@ -66,7 +61,7 @@ func (s *publicServer) CreateTransfers(
 	response, err := s.cfg.Transfers.Create(ctx, transfer.Create{
 		Key: s.keyed(c, hash), Items: items, Actor: c.actor, Cause: c.cause(), Render: render,
 	})
-	if p := explainAlone(items, err); p != nil {
+	if p := explainAlone(len(items), err); p != nil {
 		response, err = render([]transfer.Result{{Refused: p}}), nil
 	}
 	return stored{response, c}, err
@@ -82,7 +77,7 @@ func (s *publicServer) PreviewTransfers(
 		return nil, err
 	}
 	results, err := s.cfg.Transfers.Preview(ctx, c.tenantID, items)
-	if p := explainAlone(items, err); p != nil {
+	if p := explainAlone(len(items), err); p != nil {
 		results, err = []transfer.Result{{Refused: p}}, nil
 	}
 	if err != nil {
@@ -93,8 +88,8 @@ func (s *publicServer) PreviewTransfers(
 
 // explainAlone is the problem of the only item of a batch, which the service answers as an error; the
 // contract has a result for every item.
-func explainAlone(items []transfer.New, err error) *problem.Error {
-	if len(items) == 1 && problem.Is(err, problem.ValidationFailed) {
+func explainAlone(items int, err error) *problem.Error {
+	if items == 1 && problem.Is(err, problem.ValidationFailed) {
 		return explain(err)
 	}
 	return nil
@@ -184,43 +179,15 @@ func renderTransfer(t transfer.Transfer) publicapi.Transfer {
 func (s *publicServer) GetTransfer(
 	ctx context.Context, in publicapi.GetTransferRequestObject,
 ) (publicapi.GetTransferResponseObject, error) {
-	c := callOf(ctx)
-	ref := transfer.Ref{TenantID: c.tenantID, ID: in.ID}
-	wait := preferredWait(c.header.Get("Prefer"))
-	if left, ok := budget.Remaining(ctx, s.cfg.Now()); ok {
-		wait = min(wait, budget.HandOn(left))
-	}
-	var t transfer.Transfer
-	var headers publicapi.GetTransfer200ResponseHeaders
-	var err error
-	if wait > 0 && s.waiting.enter(s.cfg.WaitersMax) {
-		defer s.waiting.leave()
-		headers.PreferenceApplied = fmt.Sprintf("wait=%d", int((wait+time.Second-1)/time.Second))
-		t, err = s.cfg.Transfers.Wait(ctx, ref, wait)
-	} else {
-		t, err = s.cfg.Transfers.Get(ctx, ref)
-	}
+	ref := transfer.Ref{TenantID: callOf(ctx).tenantID, ID: in.ID}
+	t, applied, err := awaited(ctx, s.shared, ref, s.cfg.Transfers.Get, s.cfg.Transfers.Wait)
 	if err != nil {
 		return nil, err
 	}
-	return publicapi.GetTransfer200JSONResponse{Body: renderTransfer(t), Headers: headers}, nil
-}
-
-// preferredWait reads wait=N from a Prefer header (RFC 7240); what it cannot read it ignores, as that
-// RFC says.
-func preferredWait(header string) time.Duration {
-	for preference := range strings.SplitSeq(header, ",") {
-		name, value, _ := strings.Cut(strings.TrimSpace(preference), "=")
-		if !strings.EqualFold(strings.TrimSpace(name), "wait") {
-			continue
-		}
-		n, err := strconv.Atoi(strings.Trim(strings.TrimSpace(value), `"`))
-		if err != nil || n < 0 {
-			return 0
-		}
-		return min(time.Duration(min(n, int(waitMax/time.Second)))*time.Second, waitMax)
-	}
-	return 0
+	return publicapi.GetTransfer200JSONResponse{
+		Body:    renderTransfer(t),
+		Headers: publicapi.GetTransfer200ResponseHeaders{PreferenceApplied: applied},
+	}, nil
 }
 
 // CancelTransfer takes an open transfer back.

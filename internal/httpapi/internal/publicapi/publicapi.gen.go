@@ -81,6 +81,96 @@ func (e LivenessStatus) Valid() bool {
 	}
 }
 
+// Defines values for OrderPayment.
+const (
+	OrderPaymentFailed    OrderPayment = "failed"
+	OrderPaymentNone      OrderPayment = "none"
+	OrderPaymentPending   OrderPayment = "pending"
+	OrderPaymentReversed  OrderPayment = "reversed"
+	OrderPaymentReversing OrderPayment = "reversing"
+	OrderPaymentSettled   OrderPayment = "settled"
+)
+
+// Valid indicates whether the value is a known member of the OrderPayment enum.
+func (e OrderPayment) Valid() bool {
+	switch e {
+	case OrderPaymentFailed:
+		return true
+	case OrderPaymentNone:
+		return true
+	case OrderPaymentPending:
+		return true
+	case OrderPaymentReversed:
+		return true
+	case OrderPaymentReversing:
+		return true
+	case OrderPaymentSettled:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for OrderStatus.
+const (
+	OrderStatusCanceled  OrderStatus = "canceled"
+	OrderStatusConfirmed OrderStatus = "confirmed"
+	OrderStatusPending   OrderStatus = "pending"
+	OrderStatusReserved  OrderStatus = "reserved"
+)
+
+// Valid indicates whether the value is a known member of the OrderStatus enum.
+func (e OrderStatus) Valid() bool {
+	switch e {
+	case OrderStatusCanceled:
+		return true
+	case OrderStatusConfirmed:
+		return true
+	case OrderStatusPending:
+		return true
+	case OrderStatusReserved:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for SlotStatus.
+const (
+	SlotStatusClosed SlotStatus = "closed"
+	SlotStatusOpen   SlotStatus = "open"
+)
+
+// Valid indicates whether the value is a known member of the SlotStatus enum.
+func (e SlotStatus) Valid() bool {
+	switch e {
+	case SlotStatusClosed:
+		return true
+	case SlotStatusOpen:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for StockKind.
+const (
+	StockKindAdjust  StockKind = "adjust"
+	StockKindRestock StockKind = "restock"
+)
+
+// Valid indicates whether the value is a known member of the StockKind enum.
+func (e StockKind) Valid() bool {
+	switch e {
+	case StockKindAdjust:
+		return true
+	case StockKindRestock:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for TransferNotification.
 const (
 	TransferNotificationFailed  TransferNotification = "failed"
@@ -255,6 +345,9 @@ type Liveness struct {
 // LivenessStatus defines model for Liveness.Status.
 type LivenessStatus string
 
+// Location Your name of a place that holds stock, 1 to 64 bytes of UTF-8 without control characters.
+type Location = string
+
 // NewAccount defines model for NewAccount.
 type NewAccount struct {
 	// Currency An active ISO 4217 code.
@@ -265,6 +358,69 @@ type NewAccount struct {
 
 	// Name For people, 1 to 200 bytes of UTF-8 without control characters.
 	Name string `json:"name"`
+}
+
+// NewOrder What to buy, who pays whom, and where it is taken from.
+//
+// Example: {"client_reference":"basket-7","customer_account":"018f2b6e-0000-7000-8000-0000000000a1","lines":[{"quantity":2,"sku":"018f2b6e-0000-7000-8000-0000000000c5"}],"location":"main","merchant_account":"018f2b6e-0000-7000-8000-0000000000a2","metadata":{"gift":true},"slot":"018f2b6e-0000-7000-8000-0000000000d7"}
+type NewOrder struct {
+	// ClientReference Your own reference, at most 255 bytes of UTF-8 without control characters. It is used up for
+	// ever by the first order that is accepted with it. Empty means none.
+	ClientReference string `json:"client_reference,omitempty,omitzero"`
+
+	// CustomerAccount Example: 018f2b6e-0000-7000-8000-0000000000f1
+	CustomerAccount ID `json:"customer_account"`
+
+	// Lines What to buy. Lines of one SKU are merged.
+	Lines []NewOrderLine `json:"lines"`
+
+	// Location Your name of a place that holds stock, 1 to 64 bytes of UTF-8 without control characters.
+	Location Location `json:"location"`
+
+	// MerchantAccount Example: 018f2b6e-0000-7000-8000-0000000000f1
+	MerchantAccount ID `json:"merchant_account"`
+
+	// Metadata An object of your own, at most 4096 bytes of JSON and 16 levels deep. It is stored and returned as it is.
+	Metadata json.RawMessage `json:"metadata,omitempty,omitzero"`
+
+	// Slot The delivery slot, which has to be one of the location. Left out, there is none.
+	Slot *openapi_types.UUID `json:"slot,omitempty"`
+}
+
+// NewOrderLine defines model for NewOrderLine.
+type NewOrderLine struct {
+	// Quantity How many units.
+	Quantity int64 `json:"quantity"`
+
+	// SKU Example: 018f2b6e-0000-7000-8000-0000000000f1
+	SKU ID `json:"sku"`
+}
+
+// NewSKU defines model for NewSku.
+type NewSKU struct {
+	// Code Your own code, 1 to 64 bytes of UTF-8 without control characters. It is used up for ever.
+	Code string `json:"code"`
+
+	// Name For people, 1 to 200 bytes of UTF-8 without control characters.
+	Name string `json:"name"`
+
+	// Price Whole minor units of a currency.
+	//
+	// Example: {"currency":"EUR","value":125}
+	Price Amount `json:"price"`
+}
+
+// NewSlot defines model for NewSlot.
+type NewSlot struct {
+	// Capacity How many orders can be delivered in it.
+	Capacity int64 `json:"capacity"`
+
+	// EndsAt Later than `starts_at`.
+	EndsAt time.Time `json:"ends_at"`
+
+	// Location Your name of a place that holds stock, 1 to 64 bytes of UTF-8 without control characters.
+	Location Location  `json:"location"`
+	StartsAt time.Time `json:"starts_at"`
 }
 
 // NewTransfer What to move, from where, to where.
@@ -289,6 +445,113 @@ type NewTransfer struct {
 	// ToAccount Example: 018f2b6e-0000-7000-8000-0000000000f1
 	ToAccount ID `json:"to_account"`
 }
+
+// Nothing There is nothing to say.
+type Nothing = map[string]interface{}
+
+// Order An order as it is now.
+type Order struct {
+	// ClientReference Your own reference.
+	ClientReference string    `json:"client_reference,omitempty,omitzero"`
+	CreatedAt       time.Time `json:"created_at"`
+
+	// CustomerAccount Example: 018f2b6e-0000-7000-8000-0000000000f1
+	CustomerAccount ID `json:"customer_account"`
+
+	// ID Example: 018f2b6e-0000-7000-8000-0000000000f1
+	ID ID `json:"id"`
+
+	// Lines One line per SKU.
+	Lines    []OrderLine `json:"lines"`
+	Location string      `json:"location"`
+
+	// MerchantAccount Example: 018f2b6e-0000-7000-8000-0000000000f1
+	MerchantAccount ID `json:"merchant_account"`
+
+	// Metadata An object of your own, at most 4096 bytes of JSON and 16 levels deep. It is stored and returned as it is.
+	Metadata json.RawMessage `json:"metadata,omitempty,omitzero"`
+
+	// Payment How the payment stands. `reversing` and `reversed`: it settled too late for the order and goes back.
+	Payment OrderPayment `json:"payment"`
+
+	// PaymentTransfer The transfer that pays for it. Missing until there is one.
+	PaymentTransfer openapi_types.UUID `json:"payment_transfer,omitempty,omitzero"`
+
+	// PromiseAt The time by which the order has a final status. It moves once, when its units are reserved: then it is the time until which they are kept.
+	PromiseAt time.Time `json:"promise_at"`
+
+	// Reason Why it was canceled: `client`, `stock`, `slot`, `payment`, `expired` or `operator`.
+	Reason string `json:"reason,omitempty,omitzero"`
+
+	// ReservationExpiresAt How long its units are kept for it. Missing while nothing is reserved.
+	ReservationExpiresAt time.Time `json:"reservation_expires_at,omitempty,omitzero"`
+
+	// Slot The delivery slot. Missing if there is none.
+	Slot openapi_types.UUID `json:"slot,omitempty,omitzero"`
+
+	// Status Where an order is: `pending` (accepted), `reserved` (its units and its place in the slot are kept for
+	// it, the payment is on its way). Final: `confirmed`, `canceled`.
+	Status OrderStatus `json:"status"`
+
+	// Total Whole minor units of a currency.
+	//
+	// Example: {"currency":"EUR","value":125}
+	Total     Amount    `json:"total"`
+	UpdatedAt time.Time `json:"updated_at"`
+
+	// Version Counts the steps of the order, from 1.
+	Version int32 `json:"version"`
+}
+
+// OrderPayment How the payment stands. `reversing` and `reversed`: it settled too late for the order and goes back.
+type OrderPayment string
+
+// OrderBatch defines model for OrderBatch.
+type OrderBatch struct {
+	Orders []NewOrder `json:"orders"`
+}
+
+// OrderLine defines model for OrderLine.
+type OrderLine struct {
+	// Quantity How many units.
+	Quantity int64 `json:"quantity"`
+
+	// SKU Example: 018f2b6e-0000-7000-8000-0000000000f1
+	SKU ID `json:"sku"`
+
+	// UnitPrice The price of one unit, fixed when it was ordered.
+	UnitPrice int64 `json:"unit_price"`
+}
+
+// OrderPage defines model for OrderPage.
+type OrderPage struct {
+	// NextCursor Where the next page begins. Missing on the last page.
+	NextCursor string  `json:"next_cursor,omitempty,omitzero"`
+	Orders     []Order `json:"orders"`
+}
+
+// OrderResult Either `order` or `problem` is there.
+type OrderResult struct {
+	// Order An order as it is now.
+	Order Order `json:"order,omitempty,omitzero"`
+
+	// Problem Why a request was refused (RFC 9457).
+	//
+	// Example: {"code":"insufficient_funds","detail":"The account has not enough available funds.","request_id":"018f2b6e-0000-7000-8000-0000000000c1","retryable":false,"safe_new_key":true,"status":422,"title":"Insufficient funds","type":"/problems/insufficient_funds"}
+	Problem Problem `json:"problem,omitempty,omitzero"`
+
+	// Status The status that the order would have got alone.
+	Status int32 `json:"status"`
+}
+
+// OrderResults defines model for OrderResults.
+type OrderResults struct {
+	Results []OrderResult `json:"results"`
+}
+
+// OrderStatus Where an order is: `pending` (accepted), `reserved` (its units and its place in the slot are kept for
+// it, the payment is on its way). Final: `confirmed`, `canceled`.
+type OrderStatus string
 
 // Posting defines model for Posting.
 type Posting struct {
@@ -390,6 +653,96 @@ type ReversalRequest struct {
 	Value *int64 `json:"value,omitempty"`
 }
 
+// SKU Something that can be ordered.
+type SKU struct {
+	Code      string    `json:"code"`
+	CreatedAt time.Time `json:"created_at"`
+
+	// ID Example: 018f2b6e-0000-7000-8000-0000000000f1
+	ID   ID     `json:"id"`
+	Name string `json:"name"`
+
+	// Price Whole minor units of a currency.
+	//
+	// Example: {"currency":"EUR","value":125}
+	Price Amount `json:"price"`
+}
+
+// SKUPage defines model for SkuPage.
+type SKUPage struct {
+	// NextCursor Where the next page begins. Missing on the last page.
+	NextCursor string `json:"next_cursor,omitempty,omitzero"`
+	Skus       []SKU  `json:"skus"`
+}
+
+// Slot A time in which orders are delivered.
+type Slot struct {
+	// Booked How many orders have a place in it.
+	Booked int64 `json:"booked"`
+
+	// Capacity How many orders can be delivered in it.
+	Capacity int64     `json:"capacity"`
+	EndsAt   time.Time `json:"ends_at"`
+
+	// ID Example: 018f2b6e-0000-7000-8000-0000000000f1
+	ID       ID         `json:"id"`
+	Location string     `json:"location"`
+	StartsAt time.Time  `json:"starts_at"`
+	Status   SlotStatus `json:"status"`
+}
+
+// SlotPage defines model for SlotPage.
+type SlotPage struct {
+	// NextCursor Where the next page begins. Missing on the last page.
+	NextCursor string `json:"next_cursor,omitempty,omitzero"`
+	Slots      []Slot `json:"slots"`
+}
+
+// SlotStatus defines model for SlotStatus.
+type SlotStatus string
+
+// Stock How much of an SKU is at a location.
+type Stock struct {
+	// Available On hand minus reserved.
+	Available int64  `json:"available"`
+	Location  string `json:"location"`
+
+	// OnHand The units that are there.
+	OnHand int64 `json:"on_hand"`
+
+	// Reserved Those of them that open orders have reserved.
+	Reserved int64 `json:"reserved"`
+
+	// SKU Example: 018f2b6e-0000-7000-8000-0000000000f1
+	SKU ID `json:"sku"`
+
+	// Version Counts the entries of the history. A larger version is a later level.
+	Version int64 `json:"version"`
+}
+
+// StockChange defines model for StockChange.
+type StockChange struct {
+	// Kind Why the number of units changes.
+	Kind StockKind `json:"kind"`
+
+	// Location Your name of a place that holds stock, 1 to 64 bytes of UTF-8 without control characters.
+	Location Location `json:"location"`
+
+	// Quantity How many units to add; `adjust` also takes a negative number. Never zero.
+	Quantity int64 `json:"quantity"`
+
+	// Reason Why, for people, 1 to 500 bytes of UTF-8 without control characters.
+	Reason string `json:"reason"`
+}
+
+// StockKind Why the number of units changes.
+type StockKind string
+
+// StockLevels defines model for StockLevels.
+type StockLevels struct {
+	Stock []Stock `json:"stock"`
+}
+
 // Transfer A transfer as it is now.
 type Transfer struct {
 	// Amount Whole minor units of a currency.
@@ -484,6 +837,9 @@ type After = int32
 // At defines model for At.
 type At = time.Time
 
+// AtLocation defines model for AtLocation.
+type AtLocation = string
+
 // ClientReference defines model for ClientReference.
 type ClientReference = string
 
@@ -502,17 +858,33 @@ type Cursor = string
 // IdempotencyKey defines model for IdempotencyKey.
 type IdempotencyKey = string
 
+// InOrderStatus Where an order is: `pending` (accepted), `reserved` (its units and its place in the slot are kept for
+// it, the payment is on its way). Final: `confirmed`, `canceled`.
+type InOrderStatus = OrderStatus
+
 // InvolvedAccount Example: 018f2b6e-0000-7000-8000-0000000000f1
 type InvolvedAccount = ID
 
 // Limit defines model for Limit.
 type Limit = int32
 
+// OrderID Example: 018f2b6e-0000-7000-8000-0000000000f1
+type OrderID = ID
+
+// OrderedSKU Example: 018f2b6e-0000-7000-8000-0000000000f1
+type OrderedSKU = ID
+
 // Prefer defines model for Prefer.
 type Prefer = string
 
 // RequestTimeout defines model for RequestTimeout.
 type RequestTimeout = int
+
+// SKUID Example: 018f2b6e-0000-7000-8000-0000000000f1
+type SKUID = ID
+
+// SlotID Example: 018f2b6e-0000-7000-8000-0000000000f1
+type SlotID = ID
 
 // Status Where a transfer is: `accepted` (the amount is held), `in_review` (a person decides), `approved`
 // (about to settle). Final: `settled`, `blocked`, `canceled`, `expired`, `failed`.
@@ -545,21 +917,75 @@ type ListPostingsParams struct {
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
+// ListOrdersParams defines parameters for ListOrders.
+type ListOrdersParams struct {
+	// Status Only orders with this status.
+	Status InOrderStatus `form:"status,omitempty" json:"status,omitempty,omitzero"`
+
+	// Account Only those that this account takes part in.
+	Account InvolvedAccount `form:"account,omitempty" json:"account,omitempty,omitzero"`
+
+	// SKU Only orders of this SKU.
+	SKU OrderedSKU `form:"sku,omitempty" json:"sku,omitempty,omitzero"`
+
+	// CreatedFrom Only those that were created at this time or later.
+	CreatedFrom CreatedFrom `form:"created_from,omitempty" json:"created_from,omitempty,omitzero"`
+
+	// CreatedTo Only those that were created before this time.
+	CreatedTo CreatedTo `form:"created_to,omitempty" json:"created_to,omitempty,omitzero"`
+
+	// ClientReference The one with this reference of yours. There is at most one.
+	ClientReference ClientReference `form:"client_reference,omitempty" json:"client_reference,omitempty,omitzero"`
+
+	// Cursor Where to go on, from the `next_cursor` of the page before.
+	Cursor Cursor `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
+
+	// Limit How many to return at most.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// ListOrderEventsParams defines parameters for ListOrderEvents.
+type ListOrderEventsParams struct {
+	// After Only events with a larger `seq`.
+	After After `form:"after,omitempty" json:"after,omitempty,omitzero"`
+}
+
+// ListSkusParams defines parameters for ListSkus.
+type ListSkusParams struct {
+	// Cursor Where to go on, from the `next_cursor` of the page before.
+	Cursor Cursor `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
+
+	// Limit How many to return at most.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// ListSlotsParams defines parameters for ListSlots.
+type ListSlotsParams struct {
+	// Location Only slots at this location.
+	Location AtLocation `form:"location,omitempty" json:"location,omitempty,omitzero"`
+
+	// Cursor Where to go on, from the `next_cursor` of the page before.
+	Cursor Cursor `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
+
+	// Limit How many to return at most.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
 // ListTransfersParams defines parameters for ListTransfers.
 type ListTransfersParams struct {
 	// Status Only transfers with this status.
 	Status Status `form:"status,omitempty" json:"status,omitempty,omitzero"`
 
-	// Account Only transfers from or to this account.
+	// Account Only those that this account takes part in.
 	Account InvolvedAccount `form:"account,omitempty" json:"account,omitempty,omitzero"`
 
-	// CreatedFrom Only transfers that were created at this time or later.
+	// CreatedFrom Only those that were created at this time or later.
 	CreatedFrom CreatedFrom `form:"created_from,omitempty" json:"created_from,omitempty,omitzero"`
 
-	// CreatedTo Only transfers that were created before this time.
+	// CreatedTo Only those that were created before this time.
 	CreatedTo CreatedTo `form:"created_to,omitempty" json:"created_to,omitempty,omitzero"`
 
-	// ClientReference The transfer with this reference of yours. There is at most one.
+	// ClientReference The one with this reference of yours. There is at most one.
 	ClientReference ClientReference `form:"client_reference,omitempty" json:"client_reference,omitempty,omitzero"`
 
 	// Cursor Where to go on, from the `next_cursor` of the page before.
@@ -604,6 +1030,48 @@ type ServerInterface interface {
 	// SetAccountStatus Freeze, unfreeze or close an account
 	// (PUT /v1/accounts/{id}/status)
 	SetAccountStatus(w http.ResponseWriter, r *http.Request, id AccountID)
+	// ListOrders List orders
+	// (GET /v1/orders)
+	ListOrders(w http.ResponseWriter, r *http.Request, params ListOrdersParams)
+	// CreateOrder Place an order
+	// (POST /v1/orders)
+	CreateOrder(w http.ResponseWriter, r *http.Request)
+	// PreviewOrders See what would happen
+	// (POST /v1/orders/preview)
+	PreviewOrders(w http.ResponseWriter, r *http.Request)
+	// GetOrder Read an order
+	// (GET /v1/orders/{id})
+	GetOrder(w http.ResponseWriter, r *http.Request, id OrderID)
+	// CancelOrder Cancel an order
+	// (POST /v1/orders/{id}/cancel)
+	CancelOrder(w http.ResponseWriter, r *http.Request, id OrderID)
+	// ListOrderEvents Read what happened to an order
+	// (GET /v1/orders/{id}/events)
+	ListOrderEvents(w http.ResponseWriter, r *http.Request, id OrderID, params ListOrderEventsParams)
+	// ListSkus List SKUs
+	// (GET /v1/skus)
+	ListSkus(w http.ResponseWriter, r *http.Request, params ListSkusParams)
+	// CreateSKU Add an SKU
+	// (POST /v1/skus)
+	CreateSKU(w http.ResponseWriter, r *http.Request)
+	// GetSKU Read an SKU
+	// (GET /v1/skus/{id})
+	GetSKU(w http.ResponseWriter, r *http.Request, id SKUID)
+	// GetStock Read how much of an SKU is where
+	// (GET /v1/skus/{id}/stock)
+	GetStock(w http.ResponseWriter, r *http.Request, id SKUID)
+	// ChangeStock Restock or adjust
+	// (POST /v1/skus/{id}/stock)
+	ChangeStock(w http.ResponseWriter, r *http.Request, id SKUID)
+	// ListSlots List delivery slots
+	// (GET /v1/slots)
+	ListSlots(w http.ResponseWriter, r *http.Request, params ListSlotsParams)
+	// CreateSlot Open a delivery slot
+	// (POST /v1/slots)
+	CreateSlot(w http.ResponseWriter, r *http.Request)
+	// CloseSlot Close a delivery slot
+	// (POST /v1/slots/{id}/close)
+	CloseSlot(w http.ResponseWriter, r *http.Request, id SlotID)
 	// ListTransfers List transfers
 	// (GET /v1/transfers)
 	ListTransfers(w http.ResponseWriter, r *http.Request, params ListTransfersParams)
@@ -685,6 +1153,90 @@ func (_ Unimplemented) ListPostings(w http.ResponseWriter, r *http.Request, id A
 // SetAccountStatus Freeze, unfreeze or close an account
 // (PUT /v1/accounts/{id}/status)
 func (_ Unimplemented) SetAccountStatus(w http.ResponseWriter, r *http.Request, id AccountID) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ListOrders List orders
+// (GET /v1/orders)
+func (_ Unimplemented) ListOrders(w http.ResponseWriter, r *http.Request, params ListOrdersParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// CreateOrder Place an order
+// (POST /v1/orders)
+func (_ Unimplemented) CreateOrder(w http.ResponseWriter, r *http.Request) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// PreviewOrders See what would happen
+// (POST /v1/orders/preview)
+func (_ Unimplemented) PreviewOrders(w http.ResponseWriter, r *http.Request) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// GetOrder Read an order
+// (GET /v1/orders/{id})
+func (_ Unimplemented) GetOrder(w http.ResponseWriter, r *http.Request, id OrderID) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// CancelOrder Cancel an order
+// (POST /v1/orders/{id}/cancel)
+func (_ Unimplemented) CancelOrder(w http.ResponseWriter, r *http.Request, id OrderID) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ListOrderEvents Read what happened to an order
+// (GET /v1/orders/{id}/events)
+func (_ Unimplemented) ListOrderEvents(w http.ResponseWriter, r *http.Request, id OrderID, params ListOrderEventsParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ListSkus List SKUs
+// (GET /v1/skus)
+func (_ Unimplemented) ListSkus(w http.ResponseWriter, r *http.Request, params ListSkusParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// CreateSKU Add an SKU
+// (POST /v1/skus)
+func (_ Unimplemented) CreateSKU(w http.ResponseWriter, r *http.Request) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// GetSKU Read an SKU
+// (GET /v1/skus/{id})
+func (_ Unimplemented) GetSKU(w http.ResponseWriter, r *http.Request, id SKUID) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// GetStock Read how much of an SKU is where
+// (GET /v1/skus/{id}/stock)
+func (_ Unimplemented) GetStock(w http.ResponseWriter, r *http.Request, id SKUID) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ChangeStock Restock or adjust
+// (POST /v1/skus/{id}/stock)
+func (_ Unimplemented) ChangeStock(w http.ResponseWriter, r *http.Request, id SKUID) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ListSlots List delivery slots
+// (GET /v1/slots)
+func (_ Unimplemented) ListSlots(w http.ResponseWriter, r *http.Request, params ListSlotsParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// CreateSlot Open a delivery slot
+// (POST /v1/slots)
+func (_ Unimplemented) CreateSlot(w http.ResponseWriter, r *http.Request) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// CloseSlot Close a delivery slot
+// (POST /v1/slots/{id}/close)
+func (_ Unimplemented) CloseSlot(w http.ResponseWriter, r *http.Request, id SlotID) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -999,6 +1551,489 @@ func (siw *ServerInterfaceWrapper) SetAccountStatus(w http.ResponseWriter, r *ht
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.SetAccountStatus(w, r, id)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListOrders operation middleware
+func (siw *ServerInterfaceWrapper) ListOrders(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListOrdersParams
+
+	// ------------- Optional query parameter "status" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "status", r.URL.Query(), &params.Status, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "status"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "status", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "account" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "account", r.URL.Query(), &params.Account, runtime.BindQueryParameterOptions{Type: "string", Format: "uuid"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "account"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "account", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "sku" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "sku", r.URL.Query(), &params.SKU, runtime.BindQueryParameterOptions{Type: "string", Format: "uuid"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "sku"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "sku", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "created_from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "created_from", r.URL.Query(), &params.CreatedFrom, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "created_from"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "created_from", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "created_to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "created_to", r.URL.Query(), &params.CreatedTo, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "created_to"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "created_to", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "client_reference" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "client_reference", r.URL.Query(), &params.ClientReference, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "client_reference"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "client_reference", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", r.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "cursor"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "cursor", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListOrders(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// CreateOrder operation middleware
+func (siw *ServerInterfaceWrapper) CreateOrder(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CreateOrder(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// PreviewOrders operation middleware
+func (siw *ServerInterfaceWrapper) PreviewOrders(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.PreviewOrders(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetOrder operation middleware
+func (siw *ServerInterfaceWrapper) GetOrder(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id OrderID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", chi.URLParam(r, "id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetOrder(w, r, id)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// CancelOrder operation middleware
+func (siw *ServerInterfaceWrapper) CancelOrder(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id OrderID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", chi.URLParam(r, "id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CancelOrder(w, r, id)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListOrderEvents operation middleware
+func (siw *ServerInterfaceWrapper) ListOrderEvents(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id OrderID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", chi.URLParam(r, "id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListOrderEventsParams
+
+	// ------------- Optional query parameter "after" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "after", r.URL.Query(), &params.After, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "after"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "after", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListOrderEvents(w, r, id, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListSkus operation middleware
+func (siw *ServerInterfaceWrapper) ListSkus(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListSkusParams
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", r.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "cursor"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "cursor", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListSkus(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// CreateSKU operation middleware
+func (siw *ServerInterfaceWrapper) CreateSKU(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CreateSKU(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetSKU operation middleware
+func (siw *ServerInterfaceWrapper) GetSKU(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id SKUID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", chi.URLParam(r, "id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetSKU(w, r, id)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetStock operation middleware
+func (siw *ServerInterfaceWrapper) GetStock(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id SKUID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", chi.URLParam(r, "id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetStock(w, r, id)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ChangeStock operation middleware
+func (siw *ServerInterfaceWrapper) ChangeStock(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id SKUID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", chi.URLParam(r, "id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ChangeStock(w, r, id)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListSlots operation middleware
+func (siw *ServerInterfaceWrapper) ListSlots(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListSlotsParams
+
+	// ------------- Optional query parameter "location" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "location", r.URL.Query(), &params.Location, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "location"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "location", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", r.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "cursor"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "cursor", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListSlots(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// CreateSlot operation middleware
+func (siw *ServerInterfaceWrapper) CreateSlot(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CreateSlot(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// CloseSlot operation middleware
+func (siw *ServerInterfaceWrapper) CloseSlot(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id SlotID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", chi.URLParam(r, "id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CloseSlot(w, r, id)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -1422,6 +2457,48 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 		r.Put(options.BaseURL+"/v1/accounts/{id}/status", wrapper.SetAccountStatus)
 	})
 	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/orders", wrapper.ListOrders)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/orders", wrapper.CreateOrder)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/orders/{id}", wrapper.GetOrder)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/orders/{id}/cancel", wrapper.CancelOrder)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/orders/{id}/events", wrapper.ListOrderEvents)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/orders/preview", wrapper.PreviewOrders)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/skus", wrapper.ListSkus)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/skus", wrapper.CreateSKU)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/skus/{id}", wrapper.GetSKU)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/skus/{id}/stock", wrapper.GetStock)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/skus/{id}/stock", wrapper.ChangeStock)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/slots", wrapper.ListSlots)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/slots", wrapper.CreateSlot)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/slots/{id}/close", wrapper.CloseSlot)
+	})
+	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/v1/transfers", wrapper.ListTransfers)
 	})
 	r.Group(func(r chi.Router) {
@@ -1835,6 +2912,640 @@ func (response SetAccountStatusdefaultApplicationProblemPlusJSONResponse) VisitS
 	return err
 }
 
+type ListOrdersRequestObject struct {
+	Params ListOrdersParams
+}
+
+type ListOrdersResponseObject interface {
+	VisitListOrdersResponse(w http.ResponseWriter) error
+}
+
+type ListOrders200ResponseHeaders struct {
+	Link string
+}
+
+type ListOrders200JSONResponse struct {
+	Body    OrderPage
+	Headers ListOrders200ResponseHeaders
+}
+
+func (response ListOrders200JSONResponse) VisitListOrdersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Link", fmt.Sprint(response.Headers.Link))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListOrdersdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListOrdersdefaultApplicationProblemPlusJSONResponse) VisitListOrdersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateOrderRequestObject struct {
+	Body io.Reader
+}
+
+type CreateOrderResponseObject interface {
+	VisitCreateOrderResponse(w http.ResponseWriter) error
+}
+
+type CreateOrder202ResponseHeaders struct {
+	IdempotentReplayed string
+	Location           string
+}
+
+type CreateOrder202JSONResponse struct {
+	Body    Order
+	Headers CreateOrder202ResponseHeaders
+}
+
+func (response CreateOrder202JSONResponse) VisitCreateOrderResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Idempotent-Replayed", fmt.Sprint(response.Headers.IdempotentReplayed))
+	w.Header().Set("Location", fmt.Sprint(response.Headers.Location))
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateOrderdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateOrderdefaultApplicationProblemPlusJSONResponse) VisitCreateOrderResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PreviewOrdersRequestObject struct {
+	Body io.Reader
+}
+
+type PreviewOrdersResponseObject interface {
+	VisitPreviewOrdersResponse(w http.ResponseWriter) error
+}
+
+type PreviewOrders200JSONResponse OrderResults
+
+func (response PreviewOrders200JSONResponse) VisitPreviewOrdersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PreviewOrdersdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PreviewOrdersdefaultApplicationProblemPlusJSONResponse) VisitPreviewOrdersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetOrderRequestObject struct {
+	ID OrderID `json:"id"`
+}
+
+type GetOrderResponseObject interface {
+	VisitGetOrderResponse(w http.ResponseWriter) error
+}
+
+type GetOrder200ResponseHeaders struct {
+	PreferenceApplied string
+}
+
+type GetOrder200JSONResponse struct {
+	Body    Order
+	Headers GetOrder200ResponseHeaders
+}
+
+func (response GetOrder200JSONResponse) VisitGetOrderResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Preference-Applied", fmt.Sprint(response.Headers.PreferenceApplied))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetOrderdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetOrderdefaultApplicationProblemPlusJSONResponse) VisitGetOrderResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CancelOrderRequestObject struct {
+	ID   OrderID `json:"id"`
+	Body io.Reader
+}
+
+type CancelOrderResponseObject interface {
+	VisitCancelOrderResponse(w http.ResponseWriter) error
+}
+
+type CancelOrder200ResponseHeaders struct {
+	IdempotentReplayed string
+}
+
+type CancelOrder200JSONResponse struct {
+	Body    Order
+	Headers CancelOrder200ResponseHeaders
+}
+
+func (response CancelOrder200JSONResponse) VisitCancelOrderResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Idempotent-Replayed", fmt.Sprint(response.Headers.IdempotentReplayed))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CancelOrderdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CancelOrderdefaultApplicationProblemPlusJSONResponse) VisitCancelOrderResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListOrderEventsRequestObject struct {
+	ID     OrderID `json:"id"`
+	Params ListOrderEventsParams
+}
+
+type ListOrderEventsResponseObject interface {
+	VisitListOrderEventsResponse(w http.ResponseWriter) error
+}
+
+type ListOrderEvents200JSONResponse EventList
+
+func (response ListOrderEvents200JSONResponse) VisitListOrderEventsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListOrderEventsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListOrderEventsdefaultApplicationProblemPlusJSONResponse) VisitListOrderEventsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListSkusRequestObject struct {
+	Params ListSkusParams
+}
+
+type ListSkusResponseObject interface {
+	VisitListSkusResponse(w http.ResponseWriter) error
+}
+
+type ListSkus200ResponseHeaders struct {
+	Link string
+}
+
+type ListSkus200JSONResponse struct {
+	Body    SKUPage
+	Headers ListSkus200ResponseHeaders
+}
+
+func (response ListSkus200JSONResponse) VisitListSkusResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Link", fmt.Sprint(response.Headers.Link))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListSkusdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListSkusdefaultApplicationProblemPlusJSONResponse) VisitListSkusResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateSKURequestObject struct {
+	Body io.Reader
+}
+
+type CreateSKUResponseObject interface {
+	VisitCreateSKUResponse(w http.ResponseWriter) error
+}
+
+type CreateSKU201ResponseHeaders struct {
+	IdempotentReplayed string
+	Location           string
+}
+
+type CreateSKU201JSONResponse struct {
+	Body    SKU
+	Headers CreateSKU201ResponseHeaders
+}
+
+func (response CreateSKU201JSONResponse) VisitCreateSKUResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Idempotent-Replayed", fmt.Sprint(response.Headers.IdempotentReplayed))
+	w.Header().Set("Location", fmt.Sprint(response.Headers.Location))
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateSKUdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateSKUdefaultApplicationProblemPlusJSONResponse) VisitCreateSKUResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSKURequestObject struct {
+	ID SKUID `json:"id"`
+}
+
+type GetSKUResponseObject interface {
+	VisitGetSKUResponse(w http.ResponseWriter) error
+}
+
+type GetSKU200JSONResponse SKU
+
+func (response GetSKU200JSONResponse) VisitGetSKUResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSKUdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetSKUdefaultApplicationProblemPlusJSONResponse) VisitGetSKUResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetStockRequestObject struct {
+	ID SKUID `json:"id"`
+}
+
+type GetStockResponseObject interface {
+	VisitGetStockResponse(w http.ResponseWriter) error
+}
+
+type GetStock200JSONResponse StockLevels
+
+func (response GetStock200JSONResponse) VisitGetStockResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetStockdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetStockdefaultApplicationProblemPlusJSONResponse) VisitGetStockResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ChangeStockRequestObject struct {
+	ID   SKUID `json:"id"`
+	Body io.Reader
+}
+
+type ChangeStockResponseObject interface {
+	VisitChangeStockResponse(w http.ResponseWriter) error
+}
+
+type ChangeStock200ResponseHeaders struct {
+	IdempotentReplayed string
+}
+
+type ChangeStock200JSONResponse struct {
+	Body    Stock
+	Headers ChangeStock200ResponseHeaders
+}
+
+func (response ChangeStock200JSONResponse) VisitChangeStockResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Idempotent-Replayed", fmt.Sprint(response.Headers.IdempotentReplayed))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ChangeStockdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ChangeStockdefaultApplicationProblemPlusJSONResponse) VisitChangeStockResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListSlotsRequestObject struct {
+	Params ListSlotsParams
+}
+
+type ListSlotsResponseObject interface {
+	VisitListSlotsResponse(w http.ResponseWriter) error
+}
+
+type ListSlots200ResponseHeaders struct {
+	Link string
+}
+
+type ListSlots200JSONResponse struct {
+	Body    SlotPage
+	Headers ListSlots200ResponseHeaders
+}
+
+func (response ListSlots200JSONResponse) VisitListSlotsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Link", fmt.Sprint(response.Headers.Link))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListSlotsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListSlotsdefaultApplicationProblemPlusJSONResponse) VisitListSlotsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateSlotRequestObject struct {
+	Body io.Reader
+}
+
+type CreateSlotResponseObject interface {
+	VisitCreateSlotResponse(w http.ResponseWriter) error
+}
+
+type CreateSlot201ResponseHeaders struct {
+	IdempotentReplayed string
+}
+
+type CreateSlot201JSONResponse struct {
+	Body    Slot
+	Headers CreateSlot201ResponseHeaders
+}
+
+func (response CreateSlot201JSONResponse) VisitCreateSlotResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Idempotent-Replayed", fmt.Sprint(response.Headers.IdempotentReplayed))
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateSlotdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateSlotdefaultApplicationProblemPlusJSONResponse) VisitCreateSlotResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CloseSlotRequestObject struct {
+	ID   SlotID `json:"id"`
+	Body io.Reader
+}
+
+type CloseSlotResponseObject interface {
+	VisitCloseSlotResponse(w http.ResponseWriter) error
+}
+
+type CloseSlot200ResponseHeaders struct {
+	IdempotentReplayed string
+}
+
+type CloseSlot200JSONResponse struct {
+	Body    Slot
+	Headers CloseSlot200ResponseHeaders
+}
+
+func (response CloseSlot200JSONResponse) VisitCloseSlotResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Idempotent-Replayed", fmt.Sprint(response.Headers.IdempotentReplayed))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CloseSlotdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CloseSlotdefaultApplicationProblemPlusJSONResponse) VisitCloseSlotResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListTransfersRequestObject struct {
 	Params ListTransfersParams
 }
@@ -2231,6 +3942,48 @@ type StrictServerInterface interface {
 	// SetAccountStatus Freeze, unfreeze or close an account
 	// (PUT /v1/accounts/{id}/status)
 	SetAccountStatus(ctx context.Context, request SetAccountStatusRequestObject) (SetAccountStatusResponseObject, error)
+	// ListOrders List orders
+	// (GET /v1/orders)
+	ListOrders(ctx context.Context, request ListOrdersRequestObject) (ListOrdersResponseObject, error)
+	// CreateOrder Place an order
+	// (POST /v1/orders)
+	CreateOrder(ctx context.Context, request CreateOrderRequestObject) (CreateOrderResponseObject, error)
+	// PreviewOrders See what would happen
+	// (POST /v1/orders/preview)
+	PreviewOrders(ctx context.Context, request PreviewOrdersRequestObject) (PreviewOrdersResponseObject, error)
+	// GetOrder Read an order
+	// (GET /v1/orders/{id})
+	GetOrder(ctx context.Context, request GetOrderRequestObject) (GetOrderResponseObject, error)
+	// CancelOrder Cancel an order
+	// (POST /v1/orders/{id}/cancel)
+	CancelOrder(ctx context.Context, request CancelOrderRequestObject) (CancelOrderResponseObject, error)
+	// ListOrderEvents Read what happened to an order
+	// (GET /v1/orders/{id}/events)
+	ListOrderEvents(ctx context.Context, request ListOrderEventsRequestObject) (ListOrderEventsResponseObject, error)
+	// ListSkus List SKUs
+	// (GET /v1/skus)
+	ListSkus(ctx context.Context, request ListSkusRequestObject) (ListSkusResponseObject, error)
+	// CreateSKU Add an SKU
+	// (POST /v1/skus)
+	CreateSKU(ctx context.Context, request CreateSKURequestObject) (CreateSKUResponseObject, error)
+	// GetSKU Read an SKU
+	// (GET /v1/skus/{id})
+	GetSKU(ctx context.Context, request GetSKURequestObject) (GetSKUResponseObject, error)
+	// GetStock Read how much of an SKU is where
+	// (GET /v1/skus/{id}/stock)
+	GetStock(ctx context.Context, request GetStockRequestObject) (GetStockResponseObject, error)
+	// ChangeStock Restock or adjust
+	// (POST /v1/skus/{id}/stock)
+	ChangeStock(ctx context.Context, request ChangeStockRequestObject) (ChangeStockResponseObject, error)
+	// ListSlots List delivery slots
+	// (GET /v1/slots)
+	ListSlots(ctx context.Context, request ListSlotsRequestObject) (ListSlotsResponseObject, error)
+	// CreateSlot Open a delivery slot
+	// (POST /v1/slots)
+	CreateSlot(ctx context.Context, request CreateSlotRequestObject) (CreateSlotResponseObject, error)
+	// CloseSlot Close a delivery slot
+	// (POST /v1/slots/{id}/close)
+	CloseSlot(ctx context.Context, request CloseSlotRequestObject) (CloseSlotResponseObject, error)
 	// ListTransfers List transfers
 	// (GET /v1/transfers)
 	ListTransfers(ctx context.Context, request ListTransfersRequestObject) (ListTransfersResponseObject, error)
@@ -2523,6 +4276,377 @@ func (sh *strictHandler) SetAccountStatus(w http.ResponseWriter, r *http.Request
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(SetAccountStatusResponseObject); ok {
 		if err := validResponse.VisitSetAccountStatusResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListOrders operation middleware
+func (sh *strictHandler) ListOrders(w http.ResponseWriter, r *http.Request, params ListOrdersParams) {
+	var request ListOrdersRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListOrders(ctx, request.(ListOrdersRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListOrders")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListOrdersResponseObject); ok {
+		if err := validResponse.VisitListOrdersResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CreateOrder operation middleware
+func (sh *strictHandler) CreateOrder(w http.ResponseWriter, r *http.Request) {
+	var request CreateOrderRequestObject
+
+	request.Body = r.Body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateOrder(ctx, request.(CreateOrderRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateOrder")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CreateOrderResponseObject); ok {
+		if err := validResponse.VisitCreateOrderResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// PreviewOrders operation middleware
+func (sh *strictHandler) PreviewOrders(w http.ResponseWriter, r *http.Request) {
+	var request PreviewOrdersRequestObject
+
+	request.Body = r.Body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.PreviewOrders(ctx, request.(PreviewOrdersRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PreviewOrders")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(PreviewOrdersResponseObject); ok {
+		if err := validResponse.VisitPreviewOrdersResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetOrder operation middleware
+func (sh *strictHandler) GetOrder(w http.ResponseWriter, r *http.Request, id OrderID) {
+	var request GetOrderRequestObject
+
+	request.ID = id
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetOrder(ctx, request.(GetOrderRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetOrder")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetOrderResponseObject); ok {
+		if err := validResponse.VisitGetOrderResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CancelOrder operation middleware
+func (sh *strictHandler) CancelOrder(w http.ResponseWriter, r *http.Request, id OrderID) {
+	var request CancelOrderRequestObject
+
+	request.ID = id
+
+	request.Body = r.Body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.CancelOrder(ctx, request.(CancelOrderRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CancelOrder")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CancelOrderResponseObject); ok {
+		if err := validResponse.VisitCancelOrderResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListOrderEvents operation middleware
+func (sh *strictHandler) ListOrderEvents(w http.ResponseWriter, r *http.Request, id OrderID, params ListOrderEventsParams) {
+	var request ListOrderEventsRequestObject
+
+	request.ID = id
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListOrderEvents(ctx, request.(ListOrderEventsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListOrderEvents")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListOrderEventsResponseObject); ok {
+		if err := validResponse.VisitListOrderEventsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListSkus operation middleware
+func (sh *strictHandler) ListSkus(w http.ResponseWriter, r *http.Request, params ListSkusParams) {
+	var request ListSkusRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListSkus(ctx, request.(ListSkusRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListSkus")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListSkusResponseObject); ok {
+		if err := validResponse.VisitListSkusResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CreateSKU operation middleware
+func (sh *strictHandler) CreateSKU(w http.ResponseWriter, r *http.Request) {
+	var request CreateSKURequestObject
+
+	request.Body = r.Body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateSKU(ctx, request.(CreateSKURequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateSKU")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CreateSKUResponseObject); ok {
+		if err := validResponse.VisitCreateSKUResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetSKU operation middleware
+func (sh *strictHandler) GetSKU(w http.ResponseWriter, r *http.Request, id SKUID) {
+	var request GetSKURequestObject
+
+	request.ID = id
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetSKU(ctx, request.(GetSKURequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetSKU")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetSKUResponseObject); ok {
+		if err := validResponse.VisitGetSKUResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetStock operation middleware
+func (sh *strictHandler) GetStock(w http.ResponseWriter, r *http.Request, id SKUID) {
+	var request GetStockRequestObject
+
+	request.ID = id
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetStock(ctx, request.(GetStockRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetStock")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetStockResponseObject); ok {
+		if err := validResponse.VisitGetStockResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ChangeStock operation middleware
+func (sh *strictHandler) ChangeStock(w http.ResponseWriter, r *http.Request, id SKUID) {
+	var request ChangeStockRequestObject
+
+	request.ID = id
+
+	request.Body = r.Body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ChangeStock(ctx, request.(ChangeStockRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ChangeStock")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ChangeStockResponseObject); ok {
+		if err := validResponse.VisitChangeStockResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListSlots operation middleware
+func (sh *strictHandler) ListSlots(w http.ResponseWriter, r *http.Request, params ListSlotsParams) {
+	var request ListSlotsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListSlots(ctx, request.(ListSlotsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListSlots")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListSlotsResponseObject); ok {
+		if err := validResponse.VisitListSlotsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CreateSlot operation middleware
+func (sh *strictHandler) CreateSlot(w http.ResponseWriter, r *http.Request) {
+	var request CreateSlotRequestObject
+
+	request.Body = r.Body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateSlot(ctx, request.(CreateSlotRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateSlot")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CreateSlotResponseObject); ok {
+		if err := validResponse.VisitCreateSlotResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CloseSlot operation middleware
+func (sh *strictHandler) CloseSlot(w http.ResponseWriter, r *http.Request, id SlotID) {
+	var request CloseSlotRequestObject
+
+	request.ID = id
+
+	request.Body = r.Body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.CloseSlot(ctx, request.(CloseSlotRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CloseSlot")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CloseSlotResponseObject); ok {
+		if err := validResponse.VisitCloseSlotResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {
