@@ -10,6 +10,7 @@ import (
 	"example.com/holdfast/internal/config"
 	"example.com/holdfast/internal/httpapi"
 	"example.com/holdfast/internal/ledger"
+	"example.com/holdfast/internal/order"
 	"example.com/holdfast/internal/tenancy"
 	"example.com/holdfast/internal/transfer"
 )
@@ -19,6 +20,7 @@ type API struct {
 	domain    *pgxpool.Pool
 	ops       *pgxpool.Pool
 	transfers *transfer.Service
+	orders    *order.Service
 	admission *admission
 	draining  atomic.Bool
 	public    *listener
@@ -36,6 +38,10 @@ func NewAPI(ctx context.Context, cfg config.Config, env Env, further ...httpapi.
 		return nil, err
 	}
 	a.transfers = transfer.NewService(transfer.Config{
+		Pool: a.domain, Metrics: env.Metrics, Log: env.Log, Subscriptions: Subscriptions(),
+		Instance: env.Instance, Now: env.Now,
+	})
+	a.orders = order.NewService(order.Config{
 		Pool: a.domain, Metrics: env.Metrics, Log: env.Log, Instance: env.Instance, Now: env.Now,
 	})
 	a.admission = newAdmission(a.ops, cfg.QueueAgeMax, env)
@@ -69,6 +75,7 @@ func serving(draining *atomic.Bool) error {
 // Start begins to commit, then to listen.
 func (a *API) Start(ctx context.Context) error {
 	a.transfers.Start(ctx)
+	a.orders.Start(ctx)
 	a.admission.start(ctx)
 	if err := a.admin.start(ctx); err != nil {
 		return err
@@ -81,6 +88,7 @@ func (a *API) Stop(ctx context.Context) error {
 	a.draining.Store(true)
 	err := a.public.stop(ctx)
 	a.admission.stop()
+	a.orders.Stop()
 	a.transfers.Stop()
 	err = errors.Join(err, a.admin.stop(ctx))
 	a.domain.Close()

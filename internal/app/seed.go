@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"example.com/holdfast/internal/inventory"
 	"example.com/holdfast/internal/ledger"
 	"example.com/holdfast/internal/tenancy"
 )
@@ -17,26 +18,36 @@ const (
 	demoTenant  = "demo"
 	demoEnv     = "dev"
 	demoBalance = 1_000_000_00
+	// demoCurrency is that of everything in the demo.
+	demoCurrency = "EUR"
 )
 
-// Demo is what a newcomer needs to send a first transfer. The keys are new at each start, since only
+// Demo is what a newcomer needs to send a first transfer and to place a first order. The keys are new at each start, since only
 // their hashes are stored.
 type Demo struct {
 	TenantID uuid.UUID
 	Key      string
 	AdminKey string
 	Accounts []uuid.UUID
+	// SKUs are in stock at Location; Slots are delivery slots of tomorrow there.
+	SKUs, Slots []uuid.UUID
+	Location    string
 }
 
-// Seed makes sure that there is a demo tenant with two funded accounts, and gives it new keys.
+// Seed makes sure that there is a demo tenant with two funded accounts and a catalogue, and gives it new
+// keys.
 func Seed(ctx context.Context, pool *pgxpool.Pool, now func() time.Time) (Demo, error) {
 	keys := tenancy.NewService(pool, now)
 	tenantID, err := keys.CreateTenant(ctx, demoTenant)
 	if err != nil {
 		return Demo{}, fmt.Errorf("seed: %w", err)
 	}
-	d := Demo{TenantID: tenantID}
+	d := Demo{TenantID: tenantID, Location: demoLocation}
 	if d.Accounts, err = demoAccounts(ctx, ledger.NewService(pool), tenantID); err != nil {
+		return Demo{}, fmt.Errorf("seed: %w", err)
+	}
+	shop := catalogue{tenantID: tenantID, stock: inventory.NewService(pool)}
+	if d.SKUs, d.Slots, err = shop.seed(ctx, now()); err != nil {
 		return Demo{}, fmt.Errorf("seed: %w", err)
 	}
 	if d.Key, err = keys.CreateKey(ctx, tenantID, demoEnv, tenancy.Scopes(), "standard"); err != nil {
@@ -57,13 +68,13 @@ func demoAccounts(ctx context.Context, l *ledger.Service, tenantID uuid.UUID) ([
 	if len(found) == 3 {
 		return []uuid.UUID{found[1].ID, found[2].ID}, nil
 	}
-	world, err := l.Seed(ctx, tenantID, uuid.Nil, ledger.NewAccount{Name: "world", Kind: ledger.KindExternal, Currency: "EUR"}, 0)
+	world, err := l.Seed(ctx, tenantID, uuid.Nil, ledger.NewAccount{Name: "world", Kind: ledger.KindExternal, Currency: demoCurrency}, 0)
 	if err != nil {
 		return nil, err
 	}
 	var accounts []uuid.UUID
 	for _, name := range []string{"alice", "bob"} {
-		a, err := l.Seed(ctx, tenantID, world.ID, ledger.NewAccount{Name: name, Kind: ledger.KindUser, Currency: "EUR"}, demoBalance)
+		a, err := l.Seed(ctx, tenantID, world.ID, ledger.NewAccount{Name: name, Kind: ledger.KindUser, Currency: demoCurrency}, demoBalance)
 		if err != nil {
 			return nil, err
 		}

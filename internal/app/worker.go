@@ -35,7 +35,7 @@ const (
 	roundMax     = 10 * time.Second
 )
 
-// Worker is the process that screens, settles and notifies. It works between Start and Stop.
+// Worker is the process that takes transfers and orders through their steps. It works between Start and Stop.
 type Worker struct {
 	cfg       config.Config
 	env       Env
