@@ -157,43 +157,53 @@ func openAccepts(read *pgx.Batch, requests []Create, lock []ledger.Ref) *acceptB
 		slots: map[inventory.Ref]inventory.Slot{},
 	}
 	var keys []idempotency.Key
-	var look []ledger.Ref
-	var skus, slots []inventory.Ref
-	var refTenants []uuid.UUID
-	var refNames []string
+	var n needs
 	for _, r := range requests {
-		tenant := r.Key.TenantID
 		if r.Key.Key.Key != "" {
 			keys = append(keys, r.Key.Key)
 		}
-		for _, n := range r.Items {
-			look = append(look, ledger.Ref{TenantID: tenant, ID: n.CustomerAccount},
-				ledger.Ref{TenantID: tenant, ID: n.MerchantAccount})
-			for _, l := range n.Lines {
-				skus = append(skus, inventory.Ref{TenantID: tenant, ID: l.SKU})
-			}
-			if n.Slot != uuid.Nil {
-				slots = append(slots, inventory.Ref{TenantID: tenant, ID: n.Slot})
-			}
-			if n.ClientReference != "" {
-				refTenants, refNames = append(refTenants, tenant), append(refNames, n.ClientReference)
+		for i, item := range r.Items {
+			if r.invalid[i] == nil { // what is not valid is not looked at, and may not even be readable
+				n.add(r.Key.TenantID, item)
 			}
 		}
 	}
-	b.accounts = ledger.Open(read, lock, look)
+	b.accounts = ledger.Open(read, lock, n.accounts)
 	b.keys = idempotency.Open(read, keys)
-	inventory.ReadSKUs(read, skus, func(k inventory.SKU) {
+	inventory.ReadSKUs(read, n.skus, func(k inventory.SKU) {
 		b.skus[inventory.Ref{TenantID: k.TenantID, ID: k.ID}] = k
 	})
-	if slots != nil {
-		inventory.ReadSlots(read, slots, func(ref inventory.Ref, d inventory.Slot) { b.slots[ref] = d })
+	if n.slots != nil {
+		inventory.ReadSlots(read, n.slots, func(ref inventory.Ref, d inventory.Slot) { b.slots[ref] = d })
 	}
-	if refNames != nil {
+	if n.refNames != nil {
 		pgtx.Read(read, func(r orderdb.FindReferencesRow) {
 			b.taken[reference{r.TenantID, pgtx.OrZero(r.ClientReference)}] = true
-		}, orderdb.FindReferences, refTenants, refNames)
+		}, orderdb.FindReferences, n.refTenants, n.refNames)
 	}
 	return b
+}
+
+// needs is what the decision about orders looks at.
+type needs struct {
+	accounts    []ledger.Ref
+	skus, slots []inventory.Ref
+	refTenants  []uuid.UUID
+	refNames    []string
+}
+
+func (n *needs) add(tenantID uuid.UUID, item New) {
+	n.accounts = append(n.accounts, ledger.Ref{TenantID: tenantID, ID: item.CustomerAccount},
+		ledger.Ref{TenantID: tenantID, ID: item.MerchantAccount})
+	for _, l := range item.Lines {
+		n.skus = append(n.skus, inventory.Ref{TenantID: tenantID, ID: l.SKU})
+	}
+	if item.Slot != uuid.Nil {
+		n.slots = append(n.slots, inventory.Ref{TenantID: tenantID, ID: item.Slot})
+	}
+	if item.ClientReference != "" {
+		n.refTenants, n.refNames = append(n.refTenants, tenantID), append(n.refNames, item.ClientReference)
+	}
 }
 
 // decide answers every request of the batch in order; it touches nothing outside the batch.

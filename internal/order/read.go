@@ -332,6 +332,9 @@ func preview(ctx context.Context, tx pgx.Tx, c Create) ([]Result, error) {
 	var payers []ledger.Ref
 	var claims []inventory.Claim
 	for i, n := range c.Items {
+		if c.invalid[i] != nil {
+			continue
+		}
 		o := Order{Ref: Ref{c.Key.TenantID, c.ids[i]}, Location: n.Location, Slot: n.Slot, Lines: n.Lines}
 		payers = append(payers, ledger.Ref{TenantID: c.Key.TenantID, ID: n.CustomerAccount})
 		claims = append(claims, o.claim())
