@@ -176,7 +176,8 @@ func (a announcement) explain(w io.Writer, base, admin string) {
 		"{took}", time.Since(a.began).Round(10*time.Millisecond).String(), "{base}", base, "{admin}", admin,
 		"{key}", a.demo.Key, "{admin_key}", a.demo.AdminKey, "{from}", a.demo.Accounts[0].String(),
 		"{to}", a.demo.Accounts[1].String(), "{risk}", a.cfg.Risk.URL, "{notify}", a.cfg.Notify.URL,
-		"{database}", a.cfg.DatabaseURL,
+		"{database}", a.cfg.DatabaseURL, "{location}", a.demo.Location, "{sku}", a.demo.SKUs[0].String(),
+		"{slot}", a.demo.Slots[0].String(),
 	).Replace(welcome)
 	_, _ = io.WriteString(w, text)
 }
@@ -200,6 +201,17 @@ Create a transfer:
 See your transfers, newest first:
 
   curl -sS '{base}/v1/transfers?limit=1' -H 'Authorization: Bearer {key}'
+
+Place an order for two kilos of apples tomorrow morning:
+
+  curl -sS {base}/v1/orders \
+    -H 'Authorization: Bearer {key}' \
+    -H "Idempotency-Key: order-$(date +%s)" -H 'Content-Type: application/json' \
+    -d '{"customer_account":"{from}","merchant_account":"{to}","location":"{location}","slot":"{slot}","lines":[{"sku":"{sku}","quantity":2}]}'
+
+See your orders, newest first:
+
+  curl -sS '{base}/v1/orders?limit=1' -H 'Authorization: Bearer {key}'
 
 Ctrl-C stops everything; the data stays for the next run.
 

@@ -9,6 +9,7 @@ import (
 
 	"example.com/holdfast/internal/config"
 	"example.com/holdfast/internal/httpapi"
+	"example.com/holdfast/internal/inventory"
 	"example.com/holdfast/internal/ledger"
 	"example.com/holdfast/internal/order"
 	"example.com/holdfast/internal/tenancy"
@@ -47,6 +48,7 @@ func NewAPI(ctx context.Context, cfg config.Config, env Env, further ...httpapi.
 	a.admission = newAdmission(a.ops, cfg.QueueAgeMax, env)
 	parts := httpapi.Config{
 		Keys: tenancy.NewService(a.domain, env.Now), Transfers: a.transfers, Accounts: ledger.NewService(a.domain),
+		Orders: a.orders, Inventory: inventory.NewService(a.domain),
 		Admit: a.admission.admit, Checks: append(a.checks(), further...), InFlightMax: cfg.InFlightMax,
 		RatePerSecond: cfg.TenantRate, Metrics: env.Metrics, Now: env.Now, Log: env.Log,
 	}
