@@ -47,6 +47,8 @@ SELECT format('type %s', typname) FROM pg_type
  WHERE typnamespace = 'public'::regnamespace AND typtype IN ('e', 'd')
 UNION ALL
 SELECT 'transition ' || t::text FROM transfer_transitions t
+UNION ALL
+SELECT 'transition of orders ' || t::text FROM order_transitions t
  ORDER BY 1`
 
 func dump(t *testing.T, pool *pgxpool.Pool) []string {

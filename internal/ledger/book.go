@@ -140,6 +140,15 @@ func (b *Book) Now() time.Time { return b.now }
 // Check says why money may not move from one account to the other, or nil. The first reason in the
 // order of the problem table is the answer.
 func (b *Book) Check(from, to Ref, currency string) error {
+	if _, ok := b.locked[from]; !ok {
+		return missing(from)
+	}
+	return b.CheckEarly(from, to, currency)
+}
+
+// CheckEarly says the same of accounts that were only read: enough to refuse what a later payment would
+// be refused for, without a lock.
+func (b *Book) CheckEarly(from, to Ref, currency string) error {
 	debit, ok := b.look(from)
 	if !ok {
 		return missing(from)

@@ -1,7 +1,6 @@
 package order_test
 
 import (
-	"context"
 	"errors"
 	"sync"
 	"testing"
@@ -26,9 +25,8 @@ func points() []string {
 	}
 }
 
-// crashing returns a context in which the first passes of a point end as in a crash, and how many there
-// were.
-func crashing(ctx context.Context, point string, times int) (context.Context, func() int) {
+// crashing lets the first passes of a point end as in a crash, and says how many there were.
+func crashing(point string, times int) (func(string) error, func() int) {
 	var mu sync.Mutex
 	hits := 0
 	inject := func(name string) error {
@@ -40,7 +38,7 @@ func crashing(ctx context.Context, point string, times int) (context.Context, fu
 		hits++
 		return errCrash
 	}
-	return fault.With(ctx, inject), func() int {
+	return inject, func() int {
 		mu.Lock()
 		defer mu.Unlock()
 		return hits
@@ -55,10 +53,11 @@ func TestFailsAtEachStep(t *testing.T) {
 		t.Run(point, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			ctx, hits := crashing(t.Context(), point, 3)
+			var hits func() int
+			w.inject, hits = crashing(point, 3)
 			item := w.Item(1)
 			item.Slot = w.Slot
-			lives(ctx, t, w, item)
+			lives(t, w, item)
 			require.Equal(t, 3, hits())
 		})
 	}
@@ -66,16 +65,16 @@ func TestFailsAtEachStep(t *testing.T) {
 
 // lives lets one order be confirmed, one be canceled while it pays, and one be canceled after its payment
 // settled.
-func lives(ctx context.Context, t *testing.T, w world, item order.New) {
+func lives(t *testing.T, w world, item order.New) {
 	t.Helper()
 	release := w.Risk.Hold()
 	t.Cleanup(release)
 	confirmed, canceled, late := w.Place(t, "k1", item), w.Place(t, "k2", item), w.Place(t, "k3", item)
 	until := func(what string, holds func() bool) {
 		transfertest.Eventually(t, what, func() bool {
-			w.run(ctx, t)
+			w.run(t)
 			w.forget(t)
-			_, err := w.Orders.Sweep(ctx)
+			_, err := w.Orders.Sweep(t.Context())
 			require.NoError(t, err)
 			return holds()
 		})
@@ -120,15 +119,15 @@ func TestRepeatsEachStep(t *testing.T) {
 				return
 			}
 			jobs = append(jobs, j)
-			w.work(t.Context(), t, j)
-			w.work(t.Context(), t, j)
+			w.work(t, j)
+			w.work(t, j)
 		}
 	}
 	work()
 	w.paid(t, id)
 	work()
 	for _, j := range jobs { // and once more, in the order of their first time
-		w.work(t.Context(), t, j)
+		w.work(t, j)
 	}
 	require.Len(t, jobs, 3)
 	w.requireState(t, id, order.Confirmed, "", order.PaymentSettled)
@@ -141,7 +140,8 @@ func TestRepeatsEachStep(t *testing.T) {
 func TestACrashBeforeTheReplyLeavesOneOrder(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	ctx, _ := crashing(t.Context(), order.FaultAfterPlace, 1)
+	inject, _ := crashing(order.FaultAfterPlace, 1)
+	ctx := fault.With(t.Context(), inject)
 	_, err := w.Orders.Create(ctx, w.Request("k1", w.Item(1)))
 	require.ErrorIs(t, err, errCrash)
 	response, err := w.Orders.Create(ctx, w.Request("k1", w.Item(1)))
@@ -184,9 +184,9 @@ func TestAPanicInOneStepLeavesTheOthers(t *testing.T) {
 	woken, err := w.Orders.Sweep(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, 1, woken)
-	require.Equal(t, "pay", w.run(t.Context(), t))
+	require.Equal(t, "pay", w.run(t))
 	w.paid(t, id)
-	w.run(t.Context(), t)
+	w.run(t)
 	w.requireState(t, id, order.Confirmed, "", order.PaymentSettled)
 }
 
@@ -195,13 +195,13 @@ func TestAReversalThatIsBlockedIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	id := w.Place(t, "k1", w.Item(1))
-	w.run(t.Context(), t)
+	w.run(t)
 	w.paid(t, id)
 	w.cancel(t, "c1", id)
 	w.Risk.Decide(blockFirst())
-	w.finish(t.Context(), t)
+	w.finish(t)
 	w.Bundle.Bundle.WaitQuiet(t)
-	w.finish(t.Context(), t)
+	w.finish(t)
 	w.Bundle.Bundle.WaitQuiet(t)
 	w.requireState(t, id, order.Canceled, order.ReasonClient, order.PaymentReversed)
 	require.EqualValues(t, 1, w.Count(t, "SELECT count(*) FROM transfers WHERE reverses IS NOT NULL AND state = 'blocked'"))
@@ -217,7 +217,7 @@ func TestAnEmptyMerchantDelaysTheWayBack(t *testing.T) {
 	item := w.Item(1)
 	item.MerchantAccount = w.Account(t, 0)
 	id := w.Place(t, "k1", item)
-	w.run(t.Context(), t)
+	w.run(t)
 	w.paid(t, id)
 	spend := w.Bundle.Bundle.Item(ordertest.Price)
 	spend.FromAccount, spend.ToAccount = item.MerchantAccount, w.To
@@ -226,7 +226,7 @@ func TestAnEmptyMerchantDelaysTheWayBack(t *testing.T) {
 	w.Bundle.Bundle.WaitQuiet(t)
 	w.cancel(t, "c1", id)
 	for range 3 {
-		w.run(t.Context(), t)
+		w.run(t)
 		w.Exec(t, "UPDATE orders SET wake_at = clock_timestamp() WHERE wake_at IS NOT NULL")
 		w.Exec(t, "UPDATE river_job SET scheduled_at = clock_timestamp() WHERE state = 'available'")
 	}
@@ -238,7 +238,7 @@ func TestAnEmptyMerchantDelaysTheWayBack(t *testing.T) {
 	_, err = w.Transfers.Create(t.Context(), w.Bundle.Bundle.Request("refill", spend))
 	require.NoError(t, err)
 	w.Bundle.Bundle.WaitQuiet(t)
-	w.finish(t.Context(), t)
+	w.finish(t)
 	w.Bundle.Bundle.WaitQuiet(t)
 	w.requireState(t, id, order.Canceled, order.ReasonClient, order.PaymentReversed)
 	posted, _ := w.Balance(t, w.From)
@@ -253,12 +253,12 @@ func TestASilentDependencyExpiresThePayment(t *testing.T) {
 	w := newWorld(t)
 	w.Risk.Always(transfertest.Fault{Kind: outbound.KindUnreachable})
 	id := w.Place(t, "k1", w.Item(1))
-	w.run(t.Context(), t)
+	w.run(t)
 	transfertest.Eventually(t, "the transfer expires", func() bool { // a worker may write its promise back
 		w.Exec(t, "UPDATE transfers SET promise_at = clock_timestamp() WHERE state = 'accepted'")
 		return w.Count(t, "SELECT count(*) FROM transfers WHERE state = 'expired'") == 1
 	})
-	w.run(t.Context(), t)
+	w.run(t)
 	w.requireState(t, id, order.Canceled, order.ReasonPayment, order.PaymentFailed)
 	w.requireStock(t, 10, 0)
 	w.requirePaid(t, 0)

@@ -264,7 +264,7 @@ func (b *acceptBatch) accept(r Create, n New, id uuid.UUID) (Order, error) {
 	if o.Lines, o.Total, err = b.price(o.TenantID, n.Lines); err != nil {
 		return Order{}, err
 	}
-	if err := b.accounts.Check(ledger.Ref{TenantID: o.TenantID, ID: o.CustomerAccount},
+	if err := b.accounts.CheckEarly(ledger.Ref{TenantID: o.TenantID, ID: o.CustomerAccount},
 		ledger.Ref{TenantID: o.TenantID, ID: o.MerchantAccount}, o.Total.Currency); err != nil {
 		return Order{}, err
 	}

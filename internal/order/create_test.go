@@ -27,7 +27,7 @@ const nothing = `SELECT (SELECT count(*) FROM orders) + (SELECT count(*) FROM or
 
 func TestBadInputIsRefusedAndChangesNothing(t *testing.T) {
 	t.Parallel()
-	w := world{ordertest.New(t)}
+	w := world{Bundle: ordertest.New(t)}
 	dear := w.NewSKU(t, "dear", money.MaxValue, 1)
 	pounds := w.skuIn(t, "GBP")
 	frozen := w.Account(t, 100)
@@ -106,7 +106,7 @@ func (w world) skuIn(t *testing.T, currency string) uuid.UUID {
 
 func TestARefusalIsStoredAndAReferenceNamesOneOrder(t *testing.T) {
 	t.Parallel()
-	w := world{ordertest.New(t)}
+	w := world{Bundle: ordertest.New(t)}
 	item := w.Item(1)
 	item.ClientReference = "mine"
 	id := w.Place(t, "k1", item)
@@ -131,7 +131,7 @@ func TestARefusalIsStoredAndAReferenceNamesOneOrder(t *testing.T) {
 
 func TestSeveralOrdersUnderOneKeyHaveResultsOfTheirOwn(t *testing.T) {
 	t.Parallel()
-	w := world{ordertest.New(t)}
+	w := world{Bundle: ordertest.New(t)}
 	bad := w.Item(1)
 	bad.ClientReference, bad.Location = "a\x00b", "c\x00d"
 	response, err := w.Orders.Create(t.Context(), w.Request("k1", w.Item(1), bad, w.Item(2)))
@@ -149,7 +149,7 @@ func TestSeveralOrdersUnderOneKeyHaveResultsOfTheirOwn(t *testing.T) {
 
 func TestPreviewSaysWhatWouldHappenAndDoesNothing(t *testing.T) {
 	t.Parallel()
-	w := world{ordertest.New(t)}
+	w := world{Bundle: ordertest.New(t)}
 	slot := w.NewSlot(t, ordertest.Location, 1)
 	enough, rest, tooMuch, full, poor := w.Item(6), w.Item(4), w.Item(1), w.Item(0), w.Item(0)
 	enough.Slot = slot
@@ -177,7 +177,7 @@ func TestPreviewSaysWhatWouldHappenAndDoesNothing(t *testing.T) {
 
 func TestListsFilterAndPage(t *testing.T) {
 	t.Parallel()
-	w := world{ordertest.New(t)}
+	w := world{Bundle: ordertest.New(t)}
 	other := w.NewSKU(t, "other", 10, 100)
 	var ids []uuid.UUID
 	for i := range 5 {
@@ -222,7 +222,7 @@ func TestListsFilterAndPage(t *testing.T) {
 
 func TestAForeignTenantsThingsAreNotFound(t *testing.T) {
 	t.Parallel()
-	w := world{ordertest.New(t)}
+	w := world{Bundle: ordertest.New(t)}
 	foreign := w.NewTenant(t, "foreign")
 	request := w.Request("k1", w.Item(1))
 	request.Key.TenantID = foreign

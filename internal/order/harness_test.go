@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"example.com/holdfast/internal/fault"
 	"example.com/holdfast/internal/order"
 	"example.com/holdfast/internal/order/ordertest"
 	"example.com/holdfast/internal/problem"
@@ -20,11 +21,22 @@ import (
 // what happens when. Screening of payments runs beside it. Jitter is none.
 type world struct {
 	*ordertest.Bundle
+	// inject breaks steps; nil breaks none.
+	inject func(point string) error
+}
+
+// broken is the test's context, in which steps are broken.
+func (w world) broken(t *testing.T) context.Context {
+	t.Helper()
+	if w.inject == nil {
+		return t.Context()
+	}
+	return fault.With(t.Context(), w.inject)
 }
 
 func newWorld(t *testing.T) world {
 	t.Helper()
-	w := world{ordertest.New(t)}
+	w := world{Bundle: ordertest.New(t)}
 	w.Orders.SetRandom(func() float64 { return 0 })
 	w.StartPayments(t)
 	return w
@@ -40,7 +52,7 @@ type job struct {
 }
 
 // run works every job of an order that is due, also those that come meanwhile, and says which there were.
-func (w world) run(ctx context.Context, t *testing.T) string {
+func (w world) run(t *testing.T) string {
 	t.Helper()
 	var kinds []string
 	for range jobsMax {
@@ -49,7 +61,7 @@ func (w world) run(ctx context.Context, t *testing.T) string {
 			return strings.Join(kinds, " ")
 		}
 		kinds = append(kinds, strings.TrimPrefix(j.Kind, "order_"))
-		w.work(ctx, t, j)
+		w.work(t, j)
 	}
 	t.Fatalf("more than %d jobs", jobsMax)
 	return ""
@@ -74,10 +86,10 @@ RETURNING id, kind, args`)
 
 // work works a job; one that gives itself back is gone all the same, so that the sweeper has to find its
 // rows.
-func (w world) work(ctx context.Context, t *testing.T, j job) {
+func (w world) work(t *testing.T, j job) {
 	t.Helper()
 	state := "completed"
-	if err := w.Orders.RunJob(ctx, j.Kind, j.ID, j.Args); err != nil {
+	if err := w.Orders.RunJob(w.broken(t), j.Kind, j.ID, j.Args); err != nil {
 		state = "cancelled"
 	}
 	w.Exec(t, "UPDATE river_job SET state = $2::text::river_job_state, finalized_at = now() WHERE id = $1", j.ID, state)
@@ -92,16 +104,16 @@ func (w world) paid(t *testing.T, id uuid.UUID) transfer.Transfer {
 }
 
 // finish works until nothing is left to do, and does not wait for the time of a retry.
-func (w world) finish(ctx context.Context, t *testing.T) {
+func (w world) finish(t *testing.T) {
 	t.Helper()
 	transfertest.Eventually(t, "nothing is left to do", func() bool {
 		w.Exec(t, `UPDATE orders SET wake_at = clock_timestamp()
 		            WHERE wake_at > clock_timestamp() AND payment_transfer_id IS NULL`)
 		w.Exec(t, `UPDATE river_job SET scheduled_at = clock_timestamp()
 		            WHERE kind LIKE 'order_%' AND state = 'available' AND scheduled_at > clock_timestamp()`)
-		w.run(ctx, t)
+		w.run(t)
 		w.forget(t)
-		_, err := w.Orders.Sweep(ctx)
+		_, err := w.Orders.Sweep(t.Context())
 		require.NoError(t, err)
 		return w.Count(t, `SELECT (SELECT count(*) FROM orders WHERE wake_at IS NOT NULL)
 		                        + (SELECT count(*) FROM deliveries)`) == 0
@@ -143,7 +155,7 @@ func (w world) reserved(t *testing.T, key string, item order.New) uuid.UUID {
 	id := w.Place(t, key, item)
 	j, found := w.next(t)
 	require.True(t, found)
-	w.work(t.Context(), t, j)
+	w.work(t, j)
 	require.Equal(t, order.Reserved, w.Order(t, id).State)
 	return id
 }
@@ -154,7 +166,7 @@ func (w world) paying(t *testing.T, key string, item order.New) (uuid.UUID, func
 	release := w.Risk.Hold()
 	t.Cleanup(release)
 	id := w.Place(t, key, item)
-	require.Equal(t, "reserve pay", w.run(t.Context(), t))
+	require.Equal(t, "reserve pay", w.run(t))
 	require.NotEqual(t, uuid.Nil, w.Order(t, id).PaymentTransfer)
 	return id, release
 }

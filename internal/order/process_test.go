@@ -25,10 +25,10 @@ func TestAnOrderGoesStepByStep(t *testing.T) {
 	require.Equal(t, o.ReservationExpiresAt, o.PromiseAt, "a reserved order ends when its reservation does")
 	require.WithinDuration(t, o.UpdatedAt.Add(order.ReservationTTL), o.PromiseAt, time.Second)
 
-	require.Equal(t, "pay", w.run(t.Context(), t))
+	require.Equal(t, "pay", w.run(t))
 	w.paid(t, id)
 	w.requireStock(t, 10, 3)
-	require.Equal(t, "payment", w.run(t.Context(), t))
+	require.Equal(t, "payment", w.run(t))
 	w.requireState(t, id, order.Confirmed, "", order.PaymentSettled)
 	w.requireStock(t, 7, 0)
 	w.requirePaid(t, 3*ordertest.Price)
@@ -49,7 +49,7 @@ func TestWithoutStockAnOrderIsCanceledAndTakesNothing(t *testing.T) {
 		item := w.Item(1)
 		item.Lines, item.Slot = lines, w.Slot
 		id := w.Place(t, name, item)
-		require.Equal(t, "reserve", w.run(t.Context(), t))
+		require.Equal(t, "reserve", w.run(t))
 		w.requireState(t, id, order.Canceled, order.ReasonStock, order.PaymentNone)
 		w.requireStock(t, 10, 0)
 		require.Zero(t, w.Booked(t, w.Slot))
@@ -57,7 +57,7 @@ func TestWithoutStockAnOrderIsCanceledAndTakesNothing(t *testing.T) {
 	elsewhere := w.Item(1)
 	elsewhere.Location = "elsewhere"
 	id := w.Place(t, "elsewhere", elsewhere)
-	w.run(t.Context(), t)
+	w.run(t)
 	w.requireState(t, id, order.Canceled, order.ReasonStock, order.PaymentNone)
 	w.CheckInvariants(t)
 }
@@ -68,16 +68,16 @@ func TestAFullOrClosedSlotCancels(t *testing.T) {
 	item := w.Item(1)
 	item.Slot = w.NewSlot(t, ordertest.Location, 1)
 	first, second := w.Place(t, "k1", item), w.Place(t, "k2", item)
-	w.run(t.Context(), t)
+	w.run(t)
 	w.requireState(t, first, order.Reserved, "", order.PaymentPending)
 	w.requireState(t, second, order.Canceled, order.ReasonSlot, order.PaymentNone)
 
 	item.Slot = w.Slot
 	third := w.Place(t, "k3", item)
 	w.CloseSlot(t, w.Slot)
-	w.run(t.Context(), t)
+	w.run(t)
 	w.requireState(t, third, order.Canceled, order.ReasonSlot, order.PaymentNone)
-	w.finish(t.Context(), t)
+	w.finish(t)
 	w.requireStock(t, 9, 0)
 	require.Zero(t, w.Booked(t, w.Slot))
 	w.CheckInvariants(t)
@@ -90,7 +90,7 @@ func TestARefusedPaymentCancels(t *testing.T) {
 	item := w.Item(1)
 	item.CustomerAccount, item.Slot = poor, w.Slot
 	id := w.Place(t, "k1", item)
-	require.Equal(t, "reserve pay", w.run(t.Context(), t))
+	require.Equal(t, "reserve pay", w.run(t))
 	w.requireState(t, id, order.Canceled, order.ReasonPayment, order.PaymentFailed)
 	w.requireStock(t, 10, 0)
 	require.Zero(t, w.Booked(t, w.Slot))
@@ -102,9 +102,9 @@ func TestABlockedPaymentCancels(t *testing.T) {
 	w := newWorld(t)
 	w.Risk.Answer(risk.OutcomeBlock, "stolen")
 	id := w.Place(t, "k1", w.Item(1))
-	w.run(t.Context(), t)
+	w.run(t)
 	require.Equal(t, transfer.Blocked, w.paid(t, id).State)
-	w.run(t.Context(), t)
+	w.run(t)
 	w.requireState(t, id, order.Canceled, order.ReasonPayment, order.PaymentFailed)
 	w.requireStock(t, 10, 0)
 	w.requirePaid(t, 0)
@@ -120,14 +120,14 @@ func TestACanceledOrderGivesEverythingBack(t *testing.T) {
 	pending := w.Place(t, "pending", item)
 	require.Equal(t, order.Canceled, w.cancel(t, "c1", pending).State)
 	w.requireState(t, pending, order.Canceled, order.ReasonClient, order.PaymentNone)
-	require.Equal(t, "reserve", w.run(t.Context(), t), "the job finds nothing to do")
+	require.Equal(t, "reserve", w.run(t), "the job finds nothing to do")
 
 	id, release := w.paying(t, "paying", item)
 	require.Equal(t, order.Canceled, w.cancel(t, "c2", id).State)
 	w.requireState(t, id, order.Canceled, order.ReasonClient, order.PaymentReversing)
 	w.requireStock(t, 10, 0)
 	require.Zero(t, w.Booked(t, w.Slot))
-	require.Equal(t, "reverse payment", w.run(t.Context(), t), "the payment is canceled, and that is told")
+	require.Equal(t, "reverse payment", w.run(t), "the payment is canceled, and that is told")
 	w.requireState(t, id, order.Canceled, order.ReasonClient, order.PaymentReversed)
 	release()
 	require.Equal(t, transfer.Canceled, w.paid(t, id).State)
@@ -157,9 +157,9 @@ func TestAConfirmedOrderStaysConfirmed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	id := w.Place(t, "k1", w.Item(1))
-	w.run(t.Context(), t)
+	w.run(t)
 	w.paid(t, id)
-	w.run(t.Context(), t)
+	w.run(t)
 	require.Equal(t, problem.IllegalTransition, w.cancel(t, "c1", id).Code)
 	w.requireState(t, id, order.Confirmed, "", order.PaymentSettled)
 	w.requireStock(t, 9, 0)
@@ -177,11 +177,11 @@ func TestAPaymentThatSettlesAfterTheCancelGoesBack(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	id := w.Place(t, "k1", w.Item(2))
-	w.run(t.Context(), t)
+	w.run(t)
 	require.Equal(t, transfer.Settled, w.paid(t, id).State)
 	w.requirePaid(t, 2*ordertest.Price)
 	require.Equal(t, order.Canceled, w.cancel(t, "c1", id).State, "the event was not heard yet")
-	w.finish(t.Context(), t)
+	w.finish(t)
 	w.requireState(t, id, order.Canceled, order.ReasonClient, order.PaymentReversed)
 	w.Bundle.Bundle.WaitQuiet(t)
 	w.requirePaid(t, 0)
@@ -201,7 +201,7 @@ func TestAPaymentThatIsAcceptedAfterTheCancelGoesBack(t *testing.T) {
 		for w.Order(t, id).PaymentState != order.PaymentReversed {
 			j, found := w.next(t)
 			require.True(t, found)
-			w.work(t.Context(), t, j)
+			w.work(t, j)
 		}
 	}
 	j, found := w.next(t)
@@ -210,7 +210,7 @@ func TestAPaymentThatIsAcceptedAfterTheCancelGoesBack(t *testing.T) {
 	transfertest.Eventually(t, "the payment settled all the same", func() bool {
 		return w.Count(t, "SELECT count(*) FROM transfers WHERE state = 'settled'") == 1
 	})
-	w.finish(t.Context(), t)
+	w.finish(t)
 	w.Bundle.Bundle.WaitQuiet(t)
 	w.requireState(t, id, order.Canceled, order.ReasonClient, order.PaymentReversed)
 	w.requirePaid(t, 0)
@@ -224,7 +224,7 @@ func TestAnOrderThatIsNotPaidInTimeExpires(t *testing.T) {
 	item.Slot = w.Slot
 	id, release := w.paying(t, "k1", item)
 	w.endPromise(t)
-	w.finish(t.Context(), t)
+	w.finish(t)
 	release()
 	w.requireState(t, id, order.Canceled, order.ReasonExpired, order.PaymentReversed)
 	require.EqualValues(t, 1, w.Count(t, "SELECT count(*) FROM reservations WHERE status = 'expired'"))
@@ -233,7 +233,7 @@ func TestAnOrderThatIsNotPaidInTimeExpires(t *testing.T) {
 
 	late := w.Place(t, "k2", item)
 	w.endPromise(t)
-	w.run(t.Context(), t)
+	w.run(t)
 	w.requireState(t, late, order.Canceled, order.ReasonExpired, order.PaymentNone)
 	w.CheckInvariants(t)
 }
@@ -244,10 +244,10 @@ func TestAPaymentAfterTheReservationLapsedReservesAgain(t *testing.T) {
 	item := w.Item(4)
 	item.Slot = w.Slot
 	id := w.Place(t, "k1", item)
-	w.run(t.Context(), t)
+	w.run(t)
 	w.paid(t, id)
 	w.lapse(t)
-	require.Equal(t, "payment", w.run(t.Context(), t))
+	require.Equal(t, "payment", w.run(t))
 	w.requireState(t, id, order.Confirmed, "", order.PaymentSettled)
 	w.requireStock(t, 6, 0)
 	require.EqualValues(t, 1, w.Booked(t, w.Slot))
@@ -277,11 +277,11 @@ func TestAPaymentAfterTheReservationLapsedGoesBackIfNothingIsLeft(t *testing.T) 
 			item := w.Item(4)
 			item.Slot = w.Slot
 			id := w.Place(t, "k1", item)
-			w.run(t.Context(), t)
+			w.run(t)
 			w.paid(t, id)
 			w.lapse(t)
 			c.take(t, w)
-			w.finish(t.Context(), t)
+			w.finish(t)
 			w.Bundle.Bundle.WaitQuiet(t)
 			w.requireState(t, id, order.Canceled, c.reason, order.PaymentReversed)
 			w.requirePaid(t, 0)
@@ -296,7 +296,7 @@ func TestARedeliveredEventChangesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	id := w.Place(t, "k1", w.Item(2))
-	w.run(t.Context(), t)
+	w.run(t)
 	paid := w.paid(t, id)
 	redeliver := func() {
 		w.Exec(t, `INSERT INTO deliveries SELECT 'order', tenant_id, aggregate_id, seq, type, $2, now(), now()
@@ -307,7 +307,7 @@ func TestARedeliveredEventChangesNothing(t *testing.T) {
 	require.True(t, found)
 	for range 3 {
 		redeliver()
-		w.work(t.Context(), t, j)
+		w.work(t, j)
 	}
 	w.requireState(t, id, order.Confirmed, "", order.PaymentSettled)
 	w.requireStock(t, 8, 0)
@@ -335,7 +335,7 @@ func TestATransferThatOnlyNamesAnOrderDoesNotPayIt(t *testing.T) {
 	}
 	release()
 	w.Bundle.Bundle.WaitQuiet(t)
-	w.finish(t.Context(), t)
+	w.finish(t)
 	w.requireState(t, id, order.Canceled, order.ReasonPayment, order.PaymentReversed)
 	w.requireStock(t, 10, 0)
 	require.Zero(t, w.Count(t, "SELECT count(*) FROM transfers WHERE reverses IS NOT NULL"), "it is not the order's money")
@@ -351,7 +351,7 @@ func TestLinesAreMergedAndPricedWhenPlaced(t *testing.T) {
 	o := w.Order(t, id)
 	require.Equal(t, []order.Line{{SKU: w.SKU, Quantity: 5, UnitPrice: ordertest.Price}}, o.Lines)
 	require.Equal(t, 5*ordertest.Price, o.Total.Value)
-	w.run(t.Context(), t)
+	w.run(t)
 	require.EqualValues(t, 1, w.Count(t, "SELECT count(*) FROM reservations WHERE quantity = 5"))
 	require.Equal(t, inventory.Stock{
 		SKU: w.SKU, Location: ordertest.Location, OnHand: 10, Reserved: 5, Version: 1,

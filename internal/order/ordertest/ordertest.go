@@ -19,8 +19,8 @@ import (
 
 	"example.com/holdfast/internal/app"
 	"example.com/holdfast/internal/idempotency"
-	"example.com/holdfast/internal/inventory"
 	"example.com/holdfast/internal/invariant"
+	"example.com/holdfast/internal/inventory"
 	"example.com/holdfast/internal/ledger"
 	"example.com/holdfast/internal/order"
 	"example.com/holdfast/internal/outbox"
