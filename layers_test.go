@@ -50,8 +50,8 @@ var layers = []layer{
 		[]string{"internal/idempotency", "internal/outbox", "internal/tenancy"},
 		[]string{"leaf", "platform", "mechanism"},
 	},
-	{"resource", []string{"internal/ledger"}, []string{"leaf", "platform", "mechanism"}},
-	{"domain", []string{"internal/transfer"}, []string{"leaf", "platform", "mechanism", "resource"}},
+	{"resource", []string{"internal/inventory", "internal/ledger"}, []string{"leaf", "platform", "mechanism"}},
+	{"domain", []string{"internal/order", "internal/transfer"}, []string{"leaf", "platform", "mechanism", "resource"}},
 	{
 		"transport",
 		[]string{"internal/httpapi"},
@@ -76,7 +76,7 @@ var layers = []layer{
 	},
 	{
 		"test side",
-		[]string{"internal/pgtest", "internal/transfer/transfertest", "loadtest"},
+		[]string{"internal/pgtest", "internal/order/ordertest", "internal/transfer/transfertest", "loadtest"},
 		[]string{
 			"leaf", "contract", "schema", "platform", "server", "mechanism", "resource", "domain",
 			"transport", "client", "wiring", "simulation", "test side",

@@ -16,7 +16,7 @@ import (
 )
 
 // seededTables hold what migrations wrote; nobody writes them afterwards.
-var seededTables = []string{"transfer_transitions"}
+var seededTables = []string{"order_transitions", "transfer_transitions"}
 
 var (
 	createTable = regexp.MustCompile(`(?m)^CREATE TABLE (\w+)`)
