@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -26,6 +27,7 @@ import (
 // simulatedLatency is what a call to a simulated dependency takes, in milliseconds.
 const simulatedLatency = 5
 
+//nolint:lll // help texts are struct tags
 type upCmd struct {
 	Port       int    `default:"8080" help:"Port of the public API on 127.0.0.1; 0 takes a free one."`
 	AdminPort  int    `default:"8081" help:"Port of the admin listener on 127.0.0.1; 0 takes a free one."`
@@ -39,7 +41,7 @@ type upCmd struct {
 }
 
 // Run brings everything up, says how to use it, and waits for Ctrl-C.
-func (c *upCmd) Run(ctx context.Context) (err error) { //nolint:nonamedreturns // what stops late adds its error
+func (c *upCmd) Run(ctx context.Context) (err error) {
 	began := time.Now()
 	cfg, env, err := c.settings()
 	if err != nil {
@@ -86,7 +88,7 @@ func (c *upCmd) settings() (config.Config, app.Env, error) {
 	return cfg, env, err
 }
 
-func local(port int) string { return net.JoinHostPort("127.0.0.1", fmt.Sprint(port)) }
+func local(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
 // database finds a database: that of DATABASE_URL, or a private one.
 func (c *upCmd) database(ctx context.Context, cfg *config.Config, log *slog.Logger) (func() error, error) {

@@ -8,6 +8,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"reflect"
@@ -94,9 +95,7 @@ func Load(environ []string) (Config, error) {
 // withFiles replaces NAME_FILE by NAME with the file's content, for the settings that are secrets.
 func withFiles(vars map[string]string) (map[string]string, error) {
 	out := make(map[string]string, len(vars))
-	for name, value := range vars {
-		out[name] = value
-	}
+	maps.Copy(out, vars)
 	path, ok := vars["DATABASE_URL_FILE"]
 	if !ok {
 		return out, nil
@@ -117,7 +116,8 @@ func (c Config) validate() error {
 		}
 	}
 	check(c.APIConns > 0 && c.WorkerConns > 0 && c.RiverConns > 0, "every pool needs a connection")
-	check(c.LogFormat == "json" || c.LogFormat == "text", "HOLDFAST_LOG_FORMAT %q is neither json nor text", c.LogFormat)
+	check(c.LogFormat == "json" || c.LogFormat == "text",
+		"HOLDFAST_LOG_FORMAT %q is neither json nor text", c.LogFormat)
 	for name, d := range map[string]Dependency{"RISK": c.Risk, "NOTIFY": c.Notify} {
 		check(d.Limit > 0, "HOLDFAST_%s_LIMIT has to be positive", name)
 		check(d.Timeout > 0, "HOLDFAST_%s_TIMEOUT has to be positive", name)

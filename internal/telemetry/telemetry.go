@@ -36,21 +36,27 @@ func New() *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry()}
 	m.batches = histogramVec("group_commit_batch_items", "Items per committed batch, by combiner.",
 		prometheus.ExponentialBuckets(1, 2, 9), "combiner")
-	m.moved = counterVec("transfers_total", "Transfers that were accepted or ended, by state and reason.", "state", "reason")
+	m.moved = counterVec("transfers_total", "Transfers that were accepted or ended, by state and reason.",
+		"state", "reason")
 	m.completion = histogramVec("transfer_completion_seconds", "Accepted to ended, by Postgres's clock.",
 		prometheus.ExponentialBuckets(0.005, 2, 15), "state")
 	m.stale = counter("stale_moves_total", "Moves that found their transfer already moved by another worker.")
-	m.failed = counter("transfer_steps_failed_total", "Steps that ended in an error or a panic; the sweeper wakes them again.")
+	m.failed = counter("transfer_steps_failed_total",
+		"Steps that ended in an error or a panic; the sweeper wakes them again.")
 	m.swept = counter("sweeper_woken_total", "Rows without a live job that the sweeper woke; zero in health.")
 	m.reaped = counter("reaper_jobs_total", "Jobs of dead workers that were woken again.")
-	m.calls = counterVec("dependency_calls_total", "Calls to dependencies, by outcome.", "dependency", "operation", "outcome")
-	m.callTime = histogramVec("dependency_call_seconds", "Calls to dependencies, with the wait at the bulkhead.",
+	m.calls = counterVec("dependency_calls_total", "Calls to dependencies, by outcome.",
+		"dependency", "operation", "outcome")
+	m.callTime = histogramVec("dependency_call_seconds",
+		"Calls to dependencies, with the wait at the bulkhead.",
 		prometheus.ExponentialBuckets(0.001, 2, 14), "dependency", "operation")
 	m.requests = histogramVec("http_request_seconds", "Requests, by route and status.",
 		prometheus.ExponentialBuckets(0.0005, 2, 15), "route", "status")
 	m.shed = counterVec("requests_shed_total", "Requests that were refused at once, by reason.", "reason")
-	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m.batches, m.moved, m.completion, m.stale, m.failed, m.swept, m.reaped, m.calls, m.callTime, m.requests, m.shed)
+	m.registry.MustRegister(
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		m.batches, m.moved, m.completion, m.stale, m.failed, m.swept, m.reaped,
+		m.calls, m.callTime, m.requests, m.shed)
 	return m
 }
 
@@ -59,7 +65,8 @@ func counter(name, help string) prometheus.Counter {
 }
 
 func counterVec(name, help string, labels ...string) *prometheus.CounterVec {
-	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
+	return prometheus.NewCounterVec(
+		prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
 }
 
 func histogramVec(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
