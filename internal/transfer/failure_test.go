@@ -68,7 +68,6 @@ func TestAQuestionThatFailsIsAskedAgainAndNothingIsSent(t *testing.T) {
 func TestBackoffGrowsAndRetryAfterIsObeyed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.Transfers.SetRandom(func() float64 { return 0.999 })
 	w.Risk.Always(transfertest.Fault{Kind: outbound.KindStatus5xx})
 	id := w.Create(t, "k1", 250)
 	for _, atLeast := range []time.Duration{199, 399, 799, 1598} {
@@ -196,7 +195,6 @@ func TestANotificationThatNobodyTakesFailsAfterItsWindow(t *testing.T) {
 		{"no attempt fits", transfertest.Fault{Kind: outbound.KindStatus5xx, RetryAfter: time.Hour}, "23 hours 30 minutes"},
 	} {
 		w := newWorld(t)
-		w.Transfers.SetRandom(func() float64 { return 0.999 })
 		w.Notify.Always(transfertest.Fault{Kind: outbound.KindUnreachable})
 		id := w.Create(t, "k1", 250)
 		w.run(t.Context(), t)

@@ -86,7 +86,6 @@ func TestABacklogIsNotTakenForForgotten(t *testing.T) {
 func TestARetryThatIsSetForLaterIsNotDisturbed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.Transfers.SetRandom(func() float64 { return 0.999 })
 	w.Risk.Always(transfertest.Fault{Kind: outbound.KindStatus5xx})
 	id := w.Create(t, "k1", 1)
 	for range 5 {
