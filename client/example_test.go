@@ -16,7 +16,7 @@ import (
 func ExampleClient_CreateTransfer() {
 	server := httptest.NewServer(exampleServer()) // stands for http://127.0.0.1:8080
 	defer server.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second) //nolint:forbidigo // an example's root
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 
 	c, err := client.New(server.URL, "hf_key")
@@ -30,12 +30,12 @@ func ExampleClient_CreateTransfer() {
 	if err != nil {
 		panic(err)
 	}
-	fmt.Println(t.Status) //nolint:forbidigo // an example prints
+	fmt.Println(t.Status)
 	t, err = c.AwaitTransfer(ctx, t.ID)
 	if err != nil {
 		panic(err)
 	}
-	fmt.Println(t.Status) //nolint:forbidigo // an example prints
+	fmt.Println(t.Status)
 	// Output:
 	// accepted
 	// settled
@@ -50,11 +50,9 @@ func ExampleProblem() {
 	if err != nil {
 		panic(err)
 	}
-	//nolint:forbidigo // an example's root
 	_, err = c.CreateTransfer(context.Background(), order())
-	var p *client.Problem
-	if errors.As(err, &p) {
-		fmt.Println(p.Code, p.Retryable, p.SafeNewKey) //nolint:forbidigo // an example prints
+	if p, ok := errors.AsType[*client.Problem](err); ok {
+		fmt.Println(p.Code, p.Retryable, p.SafeNewKey)
 	}
 	// Output: insufficient_funds false true
 }
@@ -68,9 +66,8 @@ func ExampleWithKey() {
 	if err != nil {
 		panic(err)
 	}
-	//nolint:forbidigo // an example's root
 	t, err := c.CreateTransfer(context.Background(), order(), client.WithKey("invoice-7"))
-	fmt.Println(t.Status, err) //nolint:forbidigo // an example prints
+	fmt.Println(t.Status, err)
 	// Output: accepted <nil>
 }
 
@@ -83,13 +80,12 @@ func ExampleClient_PreviewTransfers() {
 	if err != nil {
 		panic(err)
 	}
-	//nolint:forbidigo // an example's root
 	results, err := c.PreviewTransfers(context.Background(), []client.NewTransfer{order()})
 	if err != nil {
 		panic(err)
 	}
 	for _, r := range results {
-		fmt.Println(r.Status, r.Transfer.Status) //nolint:forbidigo // an example prints
+		fmt.Println(r.Status, r.Transfer.Status)
 	}
 	// Output: 202 accepted
 }

@@ -119,12 +119,14 @@ func TestATransferIsAcceptedHeldReplayedAndCanceled(t *testing.T) {
 
 	read := exchange{method: get, path: first.Header().Get("Location"), key: w.key}
 	require.Equal(t, decoded[publicapi.Transfer](t, first), decoded[publicapi.Transfer](t, w.do(t, read)))
-	events := decoded[publicapi.EventList](t, w.do(t, exchange{method: get, path: read.path + "/events", key: w.key}))
-	require.Equal(t, "request:"+first.Header().Get("X-Request-Id"), events.Events[0].Cause)
+	events := w.do(t, exchange{method: get, path: read.path + "/events", key: w.key})
+	cause := decoded[publicapi.EventList](t, events).Events[0].Cause
+	require.Equal(t, "request:"+first.Header().Get("X-Request-Id"), cause)
 	list := w.do(t, exchange{method: get, path: "/v1/transfers?account=" + w.empty.String(), key: w.key})
 	require.Len(t, decoded[publicapi.TransferPage](t, list).Transfers, 1)
 
-	cancel := exchange{method: post, path: read.path + "/cancel", key: w.key, body: `{"reason":"ordered twice"}`, name: "c"}
+	cancel := exchange{method: post, path: read.path + "/cancel", key: w.key, name: "two"}
+	cancel.body = `{"reason":"ordered twice"}`
 	canceled := w.do(t, cancel)
 	require.Equal(t, http.StatusOK, canceled.Code, canceled.text)
 	require.Equal(t, publicapi.TransferStatusCanceled, decoded[publicapi.Transfer](t, canceled).Status)
@@ -132,7 +134,8 @@ func TestATransferIsAcceptedHeldReplayedAndCanceled(t *testing.T) {
 	require.Equal(t, int64(1_000), w.available(t))
 	cancel.name = ""
 	w.requireProblem(t, cancel, problem.IllegalTransition)
-	w.requireProblem(t, exchange{method: post, path: read.path + "/reversals", key: w.key}, problem.NotReversible)
+	reverse := exchange{method: post, path: read.path + "/reversals", key: w.key}
+	w.requireProblem(t, reverse, problem.NotReversible)
 }
 
 func TestARefusalOnTheStateOfThingsIsStored(t *testing.T) {
@@ -168,7 +171,8 @@ func TestARefusalOnTheStateOfThingsIsStored(t *testing.T) {
 		require.Equal(t, "true", again.Header().Get("Idempotent-Replayed"))
 	}
 	require.Equal(t, int64(1_000), w.available(t))
-	e := exchange{method: put, path: "/v1/accounts/" + w.empty.String() + "/status", key: w.key, body: `{"status":"active"}`}
+	e := exchange{method: put, path: "/v1/accounts/" + w.empty.String() + "/status", key: w.key}
+	e.body = `{"status":"active"}`
 	w.requireProblem(t, e, problem.AccountClosed)
 	e.path, e.body = "/v1/accounts/"+w.rich.String()+"/status", `{"status":"closed"}`
 	w.requireProblem(t, e, problem.AccountNotEmpty)
@@ -177,9 +181,10 @@ func TestARefusalOnTheStateOfThingsIsStored(t *testing.T) {
 func TestEveryKindOfBadTransferIsRefusedByTheRealServices(t *testing.T) {
 	t.Parallel()
 	w := setupWorld(t)
+	ours := strings.NewReplacer(cash.String(), w.rich.String(), bank.String(), w.empty.String())
 	for _, tt := range badTransfers() {
-		body := strings.NewReplacer(cash.String(), w.rich.String(), bank.String(), w.empty.String()).Replace(tt.body)
-		e := exchange{method: post, path: "/v1/transfers", key: w.key, body: body, name: "one"}
+		e := exchange{method: post, path: "/v1/transfers", key: w.key, name: "one"}
+		e.body = ours.Replace(tt.body)
 		e.header = http.Header{"Content-Type": {typeJSON}}
 		require.Equal(t, string(tt.code), w.do(t, e).problem(t).Code, tt.name)
 	}
@@ -212,7 +217,8 @@ func TestAnotherTenantSeesNothing(t *testing.T) {
 		if strings.Contains(e.path, "accounts") {
 			theirs = w.rich.String()
 		}
-		require.Equal(t, ask(e.method, e.path, e.body, absent.String()), ask(e.method, e.path, e.body, theirs))
+		missing := ask(e.method, e.path, e.body, absent.String())
+		require.Equal(t, missing, ask(e.method, e.path, e.body, theirs))
 	}
 	stranger := w.order(w.rich, w.empty, 1)
 	stranger.key = w.other
