@@ -47,7 +47,9 @@ func (c *upCmd) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	stopDatabase, err := c.database(ctx, &cfg, env.Log)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stopDatabase, err := c.database(ctx, &cfg, env.Log, cancel)
 	if err != nil {
 		return err
 	}
@@ -73,8 +75,14 @@ func (c *upCmd) Run(ctx context.Context) (err error) {
 		return err
 	}
 	ready := announcement{api: api, cfg: cfg, demo: demo, began: began}
-	return app.Run(ctx, cfg.DrainMax, worker, api, ready)
+	err = app.Run(ctx, cfg.DrainMax, worker, api, ready)
+	if cause := context.Cause(ctx); errors.Is(cause, errDatabaseEnded) {
+		return fmt.Errorf("%w (see its last words above, or %s); start again to recover", cause, c.Data)
+	}
+	return err
 }
+
+var errDatabaseEnded = errors.New("the private Postgres ended by itself")
 
 // settings are those of the environment with those of the flags on top.
 func (c *upCmd) settings() (config.Config, app.Env, error) {
@@ -90,8 +98,10 @@ func (c *upCmd) settings() (config.Config, app.Env, error) {
 
 func local(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
-// database finds a database: that of DATABASE_URL, or a private one.
-func (c *upCmd) database(ctx context.Context, cfg *config.Config, log *slog.Logger) (func() error, error) {
+// database finds a database: that of DATABASE_URL, or a private one, whose end by itself ends the rest.
+func (c *upCmd) database(
+	ctx context.Context, cfg *config.Config, log *slog.Logger, ended context.CancelCauseFunc,
+) (func() error, error) {
 	if cfg.DatabaseURL != "" {
 		say("using the database of DATABASE_URL")
 		return func() error { return nil }, nil
@@ -108,6 +118,10 @@ func (c *upCmd) database(ctx context.Context, cfg *config.Config, log *slog.Logg
 		return nil, err
 	}
 	cfg.DatabaseURL = server.URL("postgres")
+	go func() {
+		<-server.Done()
+		ended(errDatabaseEnded)
+	}()
 	return server.Stop, nil
 }
 

@@ -52,6 +52,8 @@ type Config struct {
 	InFlightMax int `env:"HOLDFAST_IN_FLIGHT_MAX" envDefault:"2048"`
 	// TenantRate is how many requests a tenant may send in a second.
 	TenantRate int `env:"HOLDFAST_TENANT_RATE" envDefault:"20000"`
+	// MismatchStatus answers a key that was used for another request: 409, or 422 as the IETF draft says.
+	MismatchStatus int `env:"IDEMPOTENCY_MISMATCH_STATUS" envDefault:"409"`
 	// DrainMax bounds the graceful end of a process.
 	DrainMax time.Duration `env:"HOLDFAST_DRAIN_MAX" envDefault:"15s"`
 }
@@ -127,6 +129,8 @@ func (c Config) validate() error {
 	check(c.QueueAgeMax > 0, "HOLDFAST_QUEUE_AGE_MAX has to be positive")
 	check(c.InFlightMax > 0, "HOLDFAST_IN_FLIGHT_MAX has to be positive")
 	check(c.TenantRate > 0, "HOLDFAST_TENANT_RATE has to be positive")
+	check(c.MismatchStatus == 409 || c.MismatchStatus == 422,
+		"IDEMPOTENCY_MISMATCH_STATUS %d is neither 409 nor 422", c.MismatchStatus)
 	check(c.DrainMax > 0, "HOLDFAST_DRAIN_MAX has to be positive")
 	return errors.Join(problems...)
 }
