@@ -207,7 +207,9 @@ func (b *Bundle) Action(key string, id uuid.UUID, e transfer.Event, reason strin
 		Key: b.Keyed(key, string(e)+id.String()), ID: id, Event: e, Reason: reason, Actor: "operator:test",
 		Cause: "request:" + key,
 		Render: func(t transfer.Transfer) idempotency.Response {
-			return Render([]transfer.Result{{Transfer: t}})
+			response := Render([]transfer.Result{{Transfer: t}})
+			response.Status = http.StatusOK
+			return response
 		},
 	}
 }
