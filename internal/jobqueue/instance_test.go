@@ -30,7 +30,8 @@ func claim(t *testing.T, pool *pgxpool.Pool, n int, by ...string) {
 	t.Helper()
 	enqueue(t, pool, job(jobqueue.QueueRisk, n, now(t, pool)))
 	_, err := pool.Exec(t.Context(), `
-UPDATE river_job SET state = 'running', attempt = 1, attempted_by = $2 WHERE args ->> 'n' = $1`, strconv.Itoa(n), by)
+UPDATE river_job SET state = 'running', attempt = 1, attempted_by = $2 WHERE args ->> 'n' = $1`,
+		strconv.Itoa(n), by)
 	require.NoError(t, err)
 }
 
@@ -38,7 +39,8 @@ UPDATE river_job SET state = 'running', attempt = 1, attempted_by = $2 WHERE arg
 func silent(t *testing.T, pool *pgxpool.Pool, id string, ago time.Duration) {
 	t.Helper()
 	require.NoError(t, newInstance(pool, id).BeatOnce(t.Context()))
-	_, err := pool.Exec(t.Context(), "UPDATE instances SET heartbeat_at = clock_timestamp() - $2::interval WHERE id = $1",
+	_, err := pool.Exec(t.Context(),
+		"UPDATE instances SET heartbeat_at = clock_timestamp() - $2::interval WHERE id = $1",
 		id, pgtx.Interval(ago))
 	require.NoError(t, err)
 }
@@ -70,15 +72,18 @@ func TestTheJobsOfTheDeadAreTakenOverAndThoseOfTheLivingAreNot(t *testing.T) {
 	require.NoError(t, me.ReapOnce(t.Context()))
 	require.EqualValues(t, 3, reaped)
 
-	rows, err := pool.Query(t.Context(), `SELECT args ->> 'n' FROM river_job WHERE state = 'running' ORDER BY 1`)
+	const stillRunning = "SELECT args ->> 'n' FROM river_job WHERE state = 'running' ORDER BY 1"
+	rows, err := pool.Query(t.Context(), stillRunning)
 	require.NoError(t, err)
 	running, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	require.NoError(t, err)
 	require.Equal(t, []string{"2", "5"}, running)
 	require.Equal(t, 3, count(t, pool, "SELECT count(*) FROM river_job WHERE state = 'cancelled'"))
 	require.Equal(t, 3, count(t, pool, `
-SELECT count(*) FROM river_job new JOIN river_job old USING (args, kind, queue, priority, max_attempts, metadata, attempt, scheduled_at)
- WHERE new.state = 'available' AND old.state = 'cancelled'`), "each is there again, as old and with its attempt")
+SELECT count(*)
+  FROM river_job new
+  JOIN river_job old USING (args, kind, queue, priority, max_attempts, metadata, attempt, scheduled_at)
+ WHERE new.state = 'available' AND old.state = 'cancelled'`), "each is there again, as old as it was")
 	require.Equal(t, 4, count(t, pool, "SELECT count(*) FROM river_job WHERE state = 'available'"))
 }
 
@@ -162,7 +167,7 @@ func TestThoseWhoAreLongGoneAreForgottenAndMayComeBack(t *testing.T) {
 	silent(t, pool, "dead", 2*jobqueue.SilenceMax)
 	me := newInstance(pool, "me")
 	require.NoError(t, me.ReapOnce(t.Context()))
-	require.Equal(t, 1, count(t, pool, "SELECT count(*) FROM instances"), "the dead one is kept for people to see")
+	require.Equal(t, 1, count(t, pool, "SELECT count(*) FROM instances"), "people should see the dead one")
 	require.NoError(t, newInstance(pool, "gone").BeatOnce(t.Context()))
 	require.Equal(t, 2, count(t, pool, "SELECT count(*) FROM instances"))
 }

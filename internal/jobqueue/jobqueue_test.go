@@ -182,7 +182,7 @@ func TestOnlyDueJobsThatSomebodyWaitsForAreAnnounced(t *testing.T) {
 		require.NoError(t, json.Unmarshal([]byte(note.Payload), &payload))
 		queues = append(queues, payload.Queue)
 	}
-	require.Equal(t, []string{jobqueue.QueueRisk, jobqueue.QueueDB}, queues, "once per queue, in order, and no more")
+	require.Equal(t, []string{jobqueue.QueueRisk, jobqueue.QueueDB}, queues, "once per queue, and no more")
 }
 
 func TestAJobIsNotWorkedBeforeItsTime(t *testing.T) {
@@ -225,8 +225,8 @@ func TestTheOldestLiveJobWaitsOrRuns(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, ok)
 	at := now(t, pool)
-	enqueue(t, pool, job(jobqueue.QueueRisk, 1, at.Add(-time.Hour)), job(jobqueue.QueueRisk, 2, at.Add(time.Hour)),
-		job(jobqueue.QueueDB, 3, at.Add(-2*time.Hour)))
+	enqueue(t, pool, job(jobqueue.QueueRisk, 1, at.Add(-time.Hour)),
+		job(jobqueue.QueueRisk, 2, at.Add(time.Hour)), job(jobqueue.QueueDB, 3, at.Add(-2*time.Hour)))
 	for state, live := range map[string]bool{
 		"available": true, "running": true, "retryable": true, "scheduled": true, "pending": true,
 		"completed": false, "cancelled": false, "discarded": false,
@@ -267,14 +267,16 @@ func TestTheProbeOfTheQueueReadsOnlyItsIndex(t *testing.T) {
 	pool := pgtest.New(t)
 	_, err := pool.Exec(t.Context(), `
 INSERT INTO river_job (args, kind, max_attempts, queue, state, scheduled_at)
-SELECT '{}', 'ping', 3, 'risk_api', 'available', now() + n * interval '1 ms' FROM generate_series(1, 20000) n`)
+SELECT '{}', 'ping', 3, 'risk_api', 'available', now() + n * interval '1 ms'
+  FROM generate_series(1, 20000) n`)
 	require.NoError(t, err)
 	for _, analyzed := range []bool{false, true} {
 		if analyzed {
 			_, err := pool.Exec(t.Context(), "ANALYZE river_job")
 			require.NoError(t, err)
 		}
-		rows, err := pool.Query(t.Context(), "EXPLAIN "+jobqueue.OldestLiveSQL, jobqueue.QueueRisk, []string{"available"})
+		explain, states := "EXPLAIN "+jobqueue.OldestLiveSQL, []string{"available"}
+		rows, err := pool.Query(t.Context(), explain, jobqueue.QueueRisk, states)
 		require.NoError(t, err)
 		plan, err := pgx.CollectRows(rows, pgx.RowTo[string])
 		require.NoError(t, err)

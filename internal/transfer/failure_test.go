@@ -15,23 +15,19 @@ import (
 
 func TestACallWithoutAnAnswerIsCountedAndAskedAboutBeforeItIsSentAgain(t *testing.T) {
 	t.Parallel()
+	again := transfertest.Calls{Sends: 2, Finds: 1, Effects: 1}
+	asked := transfertest.Calls{Sends: 1, Finds: 1, Effects: 1}
 	for _, c := range []struct {
 		name  string
 		fault transfertest.Fault
 		want  transfertest.Calls
 	}{
-		{"500", transfertest.Fault{Kind: outbound.KindStatus5xx}, transfertest.Calls{Sends: 2, Finds: 1, Effects: 1}},
-		{"429", transfertest.Fault{Kind: outbound.KindStatus4xx}, transfertest.Calls{Sends: 2, Finds: 1, Effects: 1}},
-		{"full", transfertest.Fault{Kind: outbound.KindFull}, transfertest.Calls{Sends: 2, Finds: 1, Effects: 1}},
-		{"timeout", transfertest.Fault{Kind: outbound.KindTimeout}, transfertest.Calls{Sends: 2, Finds: 1, Effects: 1}},
-		{
-			"timeout after it acted", transfertest.Fault{Kind: outbound.KindTimeout, Acts: true},
-			transfertest.Calls{Sends: 1, Finds: 1, Effects: 1},
-		},
-		{
-			"lost reply", transfertest.Fault{Kind: outbound.KindAmbiguous, Acts: true},
-			transfertest.Calls{Sends: 1, Finds: 1, Effects: 1},
-		},
+		{"500", transfertest.Fault{Kind: outbound.KindStatus5xx}, again},
+		{"429", transfertest.Fault{Kind: outbound.KindStatus4xx}, again},
+		{"full", transfertest.Fault{Kind: outbound.KindFull}, again},
+		{"timeout", transfertest.Fault{Kind: outbound.KindTimeout}, again},
+		{"timeout after it acted", transfertest.Fault{Kind: outbound.KindTimeout, Acts: true}, asked},
+		{"lost reply", transfertest.Fault{Kind: outbound.KindAmbiguous, Acts: true}, asked},
 	} {
 		w := newWorld(t)
 		w.Risk.Next(c.fault)
@@ -60,7 +56,7 @@ func TestAQuestionThatFailsIsAskedAgainAndNothingIsSent(t *testing.T) {
 		transfertest.Fault{Kind: outbound.KindStatus5xx}, // the question
 		transfertest.Fault{Kind: outbound.KindUnreachable},
 	)
-	id := w.settled(t, "k1", 250)
+	id := w.settled(t, 250)
 	require.Equal(t, transfertest.Calls{Sends: 1, Finds: 1, Effects: 1}, w.Risk.Calls(w.screenKey(id)))
 	w.CheckInvariants(t)
 }
@@ -70,13 +66,13 @@ func TestBackoffGrowsAndRetryAfterIsObeyed(t *testing.T) {
 	w := newWorld(t)
 	w.Risk.Always(transfertest.Fault{Kind: outbound.KindStatus5xx})
 	id := w.Create(t, "k1", 250)
-	for _, atLeast := range []time.Duration{199, 399, 799, 1598} {
+	for _, milliseconds := range []int64{199, 399, 799, 1598} {
 		w.wakeNow(t)
 		w.run(t.Context(), t)
 		got := w.Get(t, id)
-		wait := got.WakeAt.Sub(got.UpdatedAt)
-		require.GreaterOrEqual(t, wait, atLeast*time.Millisecond)
-		require.Less(t, wait, atLeast*time.Millisecond+110*time.Millisecond)
+		wait := got.WakeAt.Sub(got.UpdatedAt).Milliseconds()
+		require.GreaterOrEqual(t, wait, milliseconds)
+		require.Less(t, wait, milliseconds+110)
 	}
 	w.Risk.Always(transfertest.Fault{Kind: outbound.KindStatus4xx, RetryAfter: 7 * time.Second})
 	w.wakeNow(t)
@@ -192,7 +188,11 @@ func TestANotificationThatNobodyTakesFailsAfterItsWindow(t *testing.T) {
 		age   string
 	}{
 		{"its time is over", transfertest.Fault{Panics: true}, "24 hours"}, // not even sent
-		{"no attempt fits", transfertest.Fault{Kind: outbound.KindStatus5xx, RetryAfter: time.Hour}, "23 hours 30 minutes"},
+		{
+			"no attempt fits",
+			transfertest.Fault{Kind: outbound.KindStatus5xx, RetryAfter: time.Hour},
+			"23 hours 30 minutes",
+		},
 	} {
 		w := newWorld(t)
 		w.Notify.Always(transfertest.Fault{Kind: outbound.KindUnreachable})
@@ -220,7 +220,8 @@ func TestADatabaseErrorOfOneTransferFailsItAlone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	answers := transfertest.ReadAll(t, w.create(t, "k1", w.Item(1), w.Item(2), w.Item(3)))
-	w.Exec(t, "UPDATE holds SET status = 'released' WHERE id = $1", answers[1].ID) // somebody broke it by hand
+	// Somebody broke it by hand.
+	w.Exec(t, "UPDATE holds SET status = 'released' WHERE id = $1", answers[1].ID)
 	w.run(t.Context(), t)
 	for i, want := range []transfer.State{transfer.Settled, transfer.Accepted, transfer.Settled} {
 		require.Equal(t, want, w.Get(t, answers[i].ID).State)

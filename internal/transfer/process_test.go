@@ -41,16 +41,17 @@ CREATE TABLE outside_effects (effect_key text PRIMARY KEY)`
 
 func (o outside) act(ctx context.Context, key string) error {
 	return pgx.BeginFunc(ctx, o.pool, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "INSERT INTO outside_effects VALUES ($1) ON CONFLICT DO NOTHING", key); err != nil {
-			return err
+		_, err := tx.Exec(ctx, "INSERT INTO outside_effects VALUES ($1) ON CONFLICT DO NOTHING", key)
+		if err == nil {
+			_, err = tx.Exec(ctx, "INSERT INTO outside_calls VALUES ($1, $2, true)", key, os.Getpid())
 		}
-		_, err := tx.Exec(ctx, "INSERT INTO outside_calls VALUES ($1, $2, true)", key, os.Getpid())
 		return err
 	})
 }
 
-func (o outside) send(ctx context.Context, key string) error {
-	if _, err := o.pool.Exec(ctx, "INSERT INTO outside_calls VALUES ($1, $2, false)", key, os.Getpid()); err != nil {
+func (o outside) call(ctx context.Context, key string) error {
+	_, err := o.pool.Exec(ctx, "INSERT INTO outside_calls VALUES ($1, $2, false)", key, os.Getpid())
+	if err != nil {
 		return err
 	}
 	if o.gated { // a lock of the statement's own transaction, so it is not kept
@@ -63,12 +64,13 @@ func (o outside) send(ctx context.Context, key string) error {
 
 func (o outside) found(ctx context.Context, key string) (bool, error) {
 	var found bool
-	err := o.pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM outside_effects WHERE effect_key = $1)", key).Scan(&found)
+	const find = "SELECT EXISTS (SELECT FROM outside_effects WHERE effect_key = $1)"
+	err := o.pool.QueryRow(ctx, find, key).Scan(&found)
 	return found, err
 }
 
 func (o outside) Screen(ctx context.Context, r risk.Request) (risk.Decision, error) {
-	return risk.Decision{Outcome: risk.OutcomeApprove}, o.send(ctx, r.EffectKey)
+	return risk.Decision{Outcome: risk.OutcomeApprove}, o.call(ctx, r.EffectKey)
 }
 
 func (o outside) Find(ctx context.Context, key string) (risk.Decision, bool, error) {
@@ -76,7 +78,7 @@ func (o outside) Find(ctx context.Context, key string) (risk.Decision, bool, err
 	return risk.Decision{Outcome: risk.OutcomeApprove}, found, err
 }
 
-func (o outside) Send(ctx context.Context, m notify.Message) error { return o.send(ctx, m.EffectKey) }
+func (o outside) Send(ctx context.Context, m notify.Message) error { return o.call(ctx, m.EffectKey) }
 
 func (o outside) Sent(ctx context.Context, key string) (bool, error) { return o.found(ctx, key) }
 
@@ -119,7 +121,6 @@ func newTwoProcesses(t *testing.T) twoProcesses {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = w.gate.Rollback(context.WithoutCancel(t.Context())) })
 
-	//nolint:gosec // this very program
 	w.child = exec.Command(os.Args[0], "-test.run=^TestWorkerProcess$", "-test.timeout=2m")
 	w.child.Env = append(os.Environ(), workerURL+"="+w.DB.URL)
 	w.child.Stderr = os.Stderr
@@ -155,7 +156,8 @@ func (w twoProcesses) backlog(t *testing.T, bulks int) {
 // inHand counts the jobs that the child has claimed.
 func (w twoProcesses) inHand(t *testing.T) int64 {
 	t.Helper()
-	return w.Count(t, "SELECT count(*) FROM river_job WHERE state = 'running' AND $1 = ANY (attempted_by)", w.childID())
+	return w.Count(t, `SELECT count(*) FROM river_job
+	                    WHERE state = 'running' AND $1 = ANY (attempted_by)`, w.childID())
 }
 
 func (w twoProcesses) signal(t *testing.T, s syscall.Signal) time.Time {
@@ -186,7 +188,7 @@ func (w twoProcesses) requireTakenOver(t *testing.T, since time.Time) {
 	require.NoError(t, err)
 	require.NotEmpty(t, ended, "nothing was left to take over")
 	p99, last := ended[len(ended)*99/100].Sub(since), slices.MaxFunc(ended, time.Time.Compare).Sub(since)
-	t.Logf("%d transfers taken over: p99 %s, max %s", len(ended), p99.Round(time.Millisecond), last.Round(time.Millisecond))
+	t.Logf("%d transfers taken over: p99 %.3f s, max %.3f s", len(ended), p99.Seconds(), last.Seconds())
 	require.Less(t, last, 15*time.Second)
 }
 
@@ -230,14 +232,15 @@ func TestAStoppedProcessWakesUpToWorkThatIsDone(t *testing.T) {
 	parent := w.startParent(t)
 	w.WaitQuiet(t)
 	w.requireTakenOver(t, stopped)
-	calls := w.Count(t, "SELECT count(*) FROM outside_calls WHERE pid = $1 AND NOT returned", w.child.Process.Pid)
+	pid := w.child.Process.Pid
+	calls := w.Count(t, "SELECT count(*) FROM outside_calls WHERE pid = $1 AND NOT returned", pid)
 	require.Positive(t, calls, "the child was stopped in the middle of a call")
 	require.NoError(t, parent.Stop(t.Context()))
 
 	require.NoError(t, w.gate.Rollback(t.Context()))
 	w.signal(t, syscall.SIGCONT)
 	transfertest.Eventually(t, "the child's calls came back", func() bool {
-		return w.Count(t, "SELECT count(*) FROM outside_calls WHERE pid = $1 AND returned", w.child.Process.Pid) >= calls
+		return w.Count(t, "SELECT count(*) FROM outside_calls WHERE pid = $1 AND returned", pid) >= calls
 	})
 	var fresh []uuid.UUID
 	for i := range 3 {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +31,7 @@ import (
 func TestScenarios(t *testing.T) {
 	t.Parallel()
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+		t.Helper()
 		t.Parallel()
 		s := &story{world: newWorld(t), ids: map[string]uuid.UUID{}}
 		s.accounts = map[string]uuid.UUID{"a": s.From, "b": s.To}
@@ -123,7 +125,8 @@ func (s *story) ask(t *testing.T, d *datadriven.TestData) string {
 	case "reverse":
 		response, err = s.Transfers.Reverse(t.Context(), s.Reversal(key, of, number(t, d, "amount")))
 	default:
-		response, err = s.Transfers.Act(t.Context(), s.Action(key, of, transfer.Event(d.Cmd), arg(d, "reason")))
+		event := transfer.Event(d.Cmd)
+		response, err = s.Transfers.Act(t.Context(), s.Action(key, of, event, arg(d, "reason")))
 		key = arg(d, "of") // an action makes no transfer
 	}
 	if err != nil {
@@ -209,7 +212,7 @@ SELECT j.kind, array_agg(DISTINCT named.id)
 	}
 	jobs, err := pgx.CollectRows(rows, pgx.RowToStructByPos[worked])
 	require.NoError(t, err)
-	said := ""
+	var said strings.Builder
 	for _, j := range jobs {
 		var names []string
 		for name, id := range s.ids {
@@ -218,9 +221,9 @@ SELECT j.kind, array_agg(DISTINCT named.id)
 			}
 		}
 		slices.Sort(names)
-		said += j.Kind + " " + strings.Join(names, " ") + "\n"
+		fmt.Fprintf(&said, "%s %s\n", j.Kind, strings.Join(names, " "))
 	}
-	return cmp.Or(said, "nothing is due\n")
+	return cmp.Or(said.String(), "nothing is due\n")
 }
 
 // breakable breaks at the point of the last crash command, once.
@@ -240,10 +243,11 @@ func (s *story) tell(t *testing.T, name string) string {
 	got := s.Get(t, s.ids[name])
 	var said strings.Builder
 	fmt.Fprintf(&said, "%s, version %d", got.State, got.Version)
-	for _, fact := range []struct {
-		name  string
-		value string
-	}{{"reason", got.Reason}, {"reversed", nonZero(got.Reversed)}, {"attempts", nonZero(int64(got.Attempts))}} {
+	for _, fact := range []struct{ name, value string }{
+		{"reason", got.Reason},
+		{"reversed", nonZero(got.Reversed)},
+		{"attempts", nonZero(int64(got.Attempts))},
+	} {
 		if fact.value != "" {
 			fmt.Fprintf(&said, ", %s %s", fact.name, fact.value)
 		}
@@ -268,20 +272,17 @@ func nonZero(n int64) string {
 	if n == 0 {
 		return ""
 	}
-	return fmt.Sprint(n)
+	return strconv.FormatInt(n, 10)
 }
 
 // check says every break of every invariant.
 func (s *story) check(t *testing.T) string {
 	t.Helper()
-	said := ""
+	var said strings.Builder
 	for _, i := range append(ledger.Invariants(), transfer.Invariants()...) {
 		for _, what := range s.Breaks(t, i) {
-			said += i.Name + ": " + what + "\n"
+			fmt.Fprintf(&said, "%s: %s\n", i.Name, what)
 		}
 	}
-	if said == "" {
-		return "all invariants hold\n"
-	}
-	return said
+	return cmp.Or(said.String(), "all invariants hold\n")
 }

@@ -13,7 +13,8 @@ import (
 
 func TestTheDatabaseHoldsTheSameTableOfMoves(t *testing.T) {
 	t.Parallel()
-	rows, err := pgtest.New(t).Query(t.Context(), "SELECT from_state, event, to_state FROM transfer_transitions")
+	const read = "SELECT from_state, event, to_state FROM transfer_transitions"
+	rows, err := pgtest.New(t).Query(t.Context(), read)
 	require.NoError(t, err)
 	type edge struct{ From, Event, To string }
 	stored, err := pgx.CollectRows(rows, pgx.RowToStructByPos[edge])
