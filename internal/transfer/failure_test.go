@@ -84,6 +84,19 @@ func TestBackoffGrowsAndRetryAfterIsObeyed(t *testing.T) {
 	w.CheckInvariants(t)
 }
 
+func TestAJobThatComesBeforeTheTimeOfARetryCallsNobody(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Risk.Next(transfertest.Fault{Kind: outbound.KindStatus5xx, RetryAfter: time.Second})
+	id := w.Create(t, "k1", 250)
+	args := w.jobArgs(t)
+	w.run(t.Context(), t)
+	before, calls := w.Get(t, id), w.Risk.Calls(w.screenKey(id))
+	require.NoError(t, w.Transfers.RunJob(t.Context(), "transfer_screen", 1, 2, args))
+	require.Equal(t, before, w.Get(t, id))
+	require.Equal(t, calls, w.Risk.Calls(w.screenKey(id)))
+}
+
 func TestADeadDependencyExpiresTheTransferAndFreesTheFunds(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
