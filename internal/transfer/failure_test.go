@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"example.com/holdfast/internal/fault"
 	"example.com/holdfast/internal/outbound"
 	"example.com/holdfast/internal/outbound/risk"
 	"example.com/holdfast/internal/transfer"
@@ -89,7 +90,7 @@ func TestAJobThatComesBeforeTheTimeOfARetryCallsNobody(t *testing.T) {
 	w := newWorld(t)
 	w.Risk.Next(transfertest.Fault{Kind: outbound.KindStatus5xx, RetryAfter: time.Second})
 	id := w.Create(t, "k1", 250)
-	args := w.jobArgs(t)
+	args := w.jobArgs(t, "transfer_screen")
 	w.run(t.Context(), t)
 	before, calls := w.Get(t, id), w.Risk.Calls(w.screenKey(id))
 	require.NoError(t, w.Transfers.RunJob(t.Context(), "transfer_screen", 1, 2, args))
@@ -227,6 +228,31 @@ func TestANotificationThatNobodyTakesFailsAfterItsWindow(t *testing.T) {
 		require.Zero(t, w.Notify.Calls(w.notifyKey(id)).Effects, c.name)
 		w.CheckInvariants(t)
 	}
+}
+
+func TestAnAttemptThatFailedLateDoesNotUndoWhatAnotherToldMeanwhile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	id := w.Create(t, "k1", 250)
+	require.True(t, w.runOne(t.Context(), t))
+	args := w.jobArgs(t, "transfer_notify")
+	w.Notify.Next(transfertest.Fault{Kind: outbound.KindStatus5xx})
+	failed, goOn, ended := make(chan struct{}), make(chan struct{}), make(chan error)
+	late := fault.With(t.Context(), func(name string) error {
+		if name == transfer.FaultAfterNotify {
+			close(failed)
+			<-goOn
+		}
+		return nil
+	})
+	go func() { ended <- w.Transfers.RunJob(late, "transfer_notify", 1, 1, args) }()
+	<-failed
+	w.run(t.Context(), t)
+	told := w.Get(t, id)
+	require.Equal(t, transfer.NotificationSent, told.Notification)
+	close(goOn)
+	require.NoError(t, <-ended)
+	require.Equal(t, told, w.Get(t, id))
 }
 
 func TestADatabaseErrorOfOneTransferFailsItAlone(t *testing.T) {

@@ -42,7 +42,7 @@ func TestAnAnswerThatComesWhileTheWorkerStopsIsKept(t *testing.T) {
 		cancel()
 		return risk.Decision{Outcome: risk.OutcomeApprove}
 	})
-	require.NoError(t, w.Transfers.RunJob(ctx, "transfer_screen", 1, 1, w.jobArgs(t)))
+	require.NoError(t, w.Transfers.RunJob(ctx, "transfer_screen", 1, 1, w.jobArgs(t, "transfer_screen")))
 	require.Equal(t, transfer.Settled, w.Get(t, id).State)
 	w.runAll(t.Context(), t)
 	w.CheckInvariants(t)
@@ -55,7 +55,7 @@ func TestAStepOfAStoppedServiceIsLeftToOthers(t *testing.T) {
 	stopped := transfer.NewService(w.Config(t, "stopped"))
 	stopped.Start(t.Context())
 	stopped.Stop()
-	err := stopped.RunJob(t.Context(), "transfer_screen", 1, 1, w.jobArgs(t))
+	err := stopped.RunJob(t.Context(), "transfer_screen", 1, 1, w.jobArgs(t, "transfer_screen"))
 	require.ErrorIs(t, err, groupcommit.ErrStopped, "so the job is not taken for done")
 	_, err = stopped.Create(t.Context(), w.Request("k2", w.Item(1)))
 	require.ErrorIs(t, err, groupcommit.ErrStopped)

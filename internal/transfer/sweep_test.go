@@ -139,11 +139,12 @@ func TestTwoSweepersWakeEachRowOnce(t *testing.T) {
 	require.EqualValues(t, rows, w.Count(t, "SELECT sum(attempts) FROM transfers"))
 }
 
-// jobArgs are those of the one job there is.
-func (w world) jobArgs(t *testing.T) []byte {
+// jobArgs are those of the one job of a kind.
+func (w world) jobArgs(t *testing.T, kind string) []byte {
 	t.Helper()
 	var args []byte
-	require.NoError(t, w.Pool.QueryRow(t.Context(), "SELECT args FROM river_job").Scan(&args))
+	const read = "SELECT args FROM river_job WHERE kind = $1"
+	require.NoError(t, w.Pool.QueryRow(t.Context(), read, kind).Scan(&args))
 	return args
 }
 
@@ -154,12 +155,12 @@ func TestWhoWasTakenForDeadFindsItsWorkDone(t *testing.T) {
 	release := w.Risk.Hold()
 	stale := make(chan error)
 	work := func(args []byte) { stale <- w.Transfers.RunJob(t.Context(), "transfer_screen", 1, 1, args) }
-	args := w.jobArgs(t)
+	args := w.jobArgs(t, "transfer_screen")
 	go work(args) // hangs in its call
 	<-w.Risk.Entered()
 	w.Exec(t, "DELETE FROM river_job")
 	require.Equal(t, 1, w.sweep(t))
-	args = w.jobArgs(t)
+	args = w.jobArgs(t, "transfer_screen")
 	go work(args)
 	<-w.Risk.Entered()
 	release()
