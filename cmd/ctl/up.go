@@ -43,6 +43,7 @@ type upCmd struct {
 // Run brings everything up, says how to use it, and waits for Ctrl-C.
 func (c *upCmd) Run(ctx context.Context) (err error) {
 	began := time.Now()
+	app.TuneGC(os.Getenv("GOGC"))
 	cfg, env, err := c.settings()
 	if err != nil {
 		return err

@@ -18,7 +18,7 @@ import (
 const (
 	statementMax = "5s"
 	apiLockMax   = "250ms"
-	workLockMax  = "2s"
+	workLockMax  = "500ms"
 	idleInTxMax  = "2s"
 	connectMax   = 5 * time.Second
 	// opsConns is the size of the pool for heartbeats, health and the admin side.

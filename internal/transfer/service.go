@@ -15,10 +15,11 @@ import (
 	"example.com/holdfast/internal/telemetry"
 )
 
-// The combiners, measured: more flights or larger batches bring nothing on two cores, and what waits
-// in a full queue waits for less than a second.
+// The combiners, measured: a second flight makes smaller batches that wait for each other's balances
+// (docs/adr/0010), larger batches bring nothing, and what waits in a full queue waits for less than a
+// second.
 const (
-	flights       = 2
+	flights       = 1
 	batchMaxItems = 256
 	queueMaxItems = 4_096
 	bulkBatchMax  = 4
