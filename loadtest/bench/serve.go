@@ -57,13 +57,17 @@ func childEnviron(kind, databaseURL string, s seeds, d *dependencies) []string {
 	return environ
 }
 
+// journalMax is how many effect keys a dependency remembers: more than are ever tried again, and too few
+// to keep the child's garbage collector busy.
+const journalMax = 16_384
+
 // dependencies are the two simulated services.
 type dependencies struct {
 	risk, notify *simdep.Server
 }
 
 func startDependencies(ctx context.Context) (*dependencies, error) {
-	o := simdep.Options{Knobs: simdep.Knobs{
+	o := simdep.Options{JournalLimit: journalMax, Knobs: simdep.Knobs{
 		Latency: simdep.Latency{Distribution: simdep.Fixed, P50: dependencyMS},
 	}}
 	risk, err := simdep.Start(ctx, o)
