@@ -23,6 +23,7 @@ type Metrics struct {
 	completion *prometheus.HistogramVec
 	stale      prometheus.Counter
 	failed     prometheus.Counter
+	illegal    *prometheus.CounterVec
 	swept      prometheus.Counter
 	reaped     prometheus.Counter
 	calls      *prometheus.CounterVec
@@ -43,6 +44,8 @@ func New() *Metrics {
 	m.stale = counter("stale_moves_total", "Moves that found their transfer already moved by another worker.")
 	m.failed = counter("transfer_steps_failed_total",
 		"Steps that ended in an error or a panic; the sweeper wakes them again.")
+	m.illegal = counterVec("transition_rejections_total",
+		"Moves that the table of transitions refused, by state and event.", "from", "event")
 	m.swept = counter("sweeper_woken_total", "Rows without a live job that the sweeper woke; zero in health.")
 	m.reaped = counter("reaper_jobs_total", "Jobs of dead workers that were woken again.")
 	m.calls = counterVec("dependency_calls_total", "Calls to dependencies, by outcome.",
@@ -55,7 +58,7 @@ func New() *Metrics {
 	m.shed = counterVec("requests_shed_total", "Requests that were refused at once, by reason.", "reason")
 	m.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m.batches, m.moved, m.completion, m.stale, m.failed, m.swept, m.reaped,
+		m.batches, m.moved, m.completion, m.stale, m.failed, m.illegal, m.swept, m.reaped,
 		m.calls, m.callTime, m.requests, m.shed)
 	return m
 }
@@ -95,6 +98,9 @@ func (m *Metrics) StaleMove() { m.stale.Inc() }
 
 // StepFailed counts a step that ended in an error.
 func (m *Metrics) StepFailed() { m.failed.Inc() }
+
+// IllegalMove counts a move that the table of transitions refused; nothing was changed by it.
+func (m *Metrics) IllegalMove(from, event string) { m.illegal.WithLabelValues(from, event).Inc() }
 
 // Swept counts rows that the sweeper woke.
 func (m *Metrics) Swept(rows int) { m.swept.Add(float64(rows)) }

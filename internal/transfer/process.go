@@ -159,6 +159,7 @@ func (s *Service) move(ctx context.Context, m move) error {
 		err = out.err
 	}
 	if err != nil {
+		s.countIllegal(err)
 		return fmt.Errorf("move transfer %s: %w", m.seen.ID, err)
 	}
 	if out.stale {

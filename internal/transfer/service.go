@@ -2,12 +2,14 @@ package transfer
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"example.com/holdfast/internal/fsm"
 	"example.com/holdfast/internal/groupcommit"
 	"example.com/holdfast/internal/outbound/notify"
 	"example.com/holdfast/internal/outbound/risk"
@@ -106,5 +108,12 @@ func (s *Service) count(transfers []Transfer) {
 			reason = t.Reason
 		}
 		s.cfg.Metrics.TransferMoved(string(t.State), reason, t.UpdatedAt.Sub(t.CreatedAt))
+	}
+}
+
+// countIllegal tells the metrics of a move that the table refused, whoever asked for it.
+func (s *Service) countIllegal(err error) {
+	if illegal, ok := errors.AsType[*fsm.IllegalError](err); ok {
+		s.cfg.Metrics.IllegalMove(illegal.From, illegal.Event)
 	}
 }
