@@ -116,6 +116,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	r := &run{o: o, began: o.Now()}
 	r.report.Machine = fmt.Sprintf("%d cores, %s/%s, %s", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH,
 		runtime.Version())
+	r.report.HTTPDependencies = o.HTTPDependencies
 	r.report.At = o.Now().UTC().Format("2006-01-02 15:04")
 	err := r.all(ctx)
 	if err != nil && ctx.Err() != nil {

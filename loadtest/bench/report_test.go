@@ -122,6 +122,18 @@ func TestEveryGoalCanBeMissed(t *testing.T) {
 	}
 }
 
+func TestTheGeneratorIsNotBlamedForTheDependencies(t *testing.T) {
+	t.Parallel()
+	r := good()
+	r.HTTPDependencies = true
+	r.Phases[2].CPU.GeneratorPerRequest = 150
+	r.judge()
+	require.Empty(t, missed(r))
+	var b strings.Builder
+	require.NoError(t, r.Markdown(&b))
+	require.Contains(t, b.String(), "| generator and dependencies |")
+}
+
 func TestAGoalWithoutItsPhaseIsNotThere(t *testing.T) {
 	t.Parallel()
 	r := Report{Commits: []Commits{{Clients: 1, By: "pgbench", PerSecond: 5000}}}

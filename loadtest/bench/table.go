@@ -88,8 +88,12 @@ func (r *Report) costs(b *strings.Builder) {
 	if len(r.Phases) == 0 {
 		return
 	}
+	generator := "generator"
+	if r.HTTPDependencies {
+		generator = "generator and dependencies"
+	}
 	b.WriteString("CPU per accepted transfer in microseconds, until all was done:\n\n" +
-		"| system | phase | generator | API and worker | Postgres | sum " +
+		"| system | phase | " + generator + " | API and worker | Postgres | sum " +
 		"| generator per request | other work on the machine |\n|---|---|--:|--:|--:|--:|--:|--:|\n")
 	for _, p := range r.Phases {
 		postgres, sum := fmt.Sprintf("%.0f", p.CPU.Postgres), fmt.Sprintf("%.0f", p.CPU.Sum)

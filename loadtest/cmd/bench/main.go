@@ -16,6 +16,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"example.com/holdfast/internal/app"
 	"example.com/holdfast/loadtest/bench"
 )
 
@@ -56,6 +57,8 @@ func main() {
 	case "serve":
 		// Ctrl-C reaches the whole group: the parent decides when the child ends.
 		signal.Ignore(os.Interrupt)
+		//nolint:forbidigo // as in the commands that are measured
+		app.TuneGC(os.Getenv("GOGC"))
 		//nolint:forbidigo // main is where contexts come from
 		err = bench.Serve(context.Background(), os.Environ(), os.Stdin, os.Stdout)
 	default:
