@@ -23,6 +23,7 @@ func main() {
 func run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	app.TuneGC(os.Getenv("GOGC"))
 	cfg, err := config.Load(os.Environ())
 	if err != nil {
 		return err

@@ -69,12 +69,14 @@ func (*seedCmd) Run(ctx context.Context) error {
 	})
 }
 
+//nolint:lll // help texts are struct tags
 type keyCmd struct {
 	Create      createKeyCmd      `cmd:"" help:"Create an API key of a tenant; the tenant is made if it is not there."`
 	CreateAdmin createAdminKeyCmd `cmd:"" help:"Create a key for the admin API."`
 	Revoke      revokeKeyCmd      `cmd:"" help:"Revoke a key by its id, the part between the second and third underscore."`
 }
 
+//nolint:lll // help texts are struct tags
 type createKeyCmd struct {
 	Tenant string          `required:"" help:"Name of the tenant."`
 	Env    string          `default:"live" help:"Environment that the key names itself after."`

@@ -14,6 +14,7 @@ import (
 	"example.com/holdfast/internal/app"
 )
 
+//nolint:lll // help texts are struct tags
 type cli struct {
 	Up      upCmd            `cmd:"" help:"Run the whole system on a private Postgres, with simulated dependencies and demo data."`
 	Migrate migrateCmd       `cmd:"" help:"Bring a database to the schema of this program."`
@@ -26,7 +27,8 @@ type cli struct {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	var c cli
-	k := kong.Parse(&c, kong.Name("ctl"), kong.UsageOnError(), kong.Vars{"version": app.Version(), "data": dataDir()},
+	k := kong.Parse(&c, kong.Name("ctl"), kong.UsageOnError(),
+		kong.Vars{"version": app.Version(), "data": dataDir()},
 		kong.Description("Run and operate Holdfast, the transfer backend that keeps its promises."),
 		kong.BindTo(ctx, (*context.Context)(nil)))
 	err := k.Run()

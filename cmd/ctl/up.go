@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -26,6 +27,7 @@ import (
 // simulatedLatency is what a call to a simulated dependency takes, in milliseconds.
 const simulatedLatency = 5
 
+//nolint:lll // help texts are struct tags
 type upCmd struct {
 	Port       int    `default:"8080" help:"Port of the public API on 127.0.0.1; 0 takes a free one."`
 	AdminPort  int    `default:"8081" help:"Port of the admin listener on 127.0.0.1; 0 takes a free one."`
@@ -39,13 +41,16 @@ type upCmd struct {
 }
 
 // Run brings everything up, says how to use it, and waits for Ctrl-C.
-func (c *upCmd) Run(ctx context.Context) (err error) { //nolint:nonamedreturns // what stops late adds its error
+func (c *upCmd) Run(ctx context.Context) (err error) {
 	began := time.Now()
+	app.TuneGC(os.Getenv("GOGC"))
 	cfg, env, err := c.settings()
 	if err != nil {
 		return err
 	}
-	stopDatabase, err := c.database(ctx, &cfg, env.Log)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stopDatabase, err := c.database(ctx, &cfg, env.Log, cancel)
 	if err != nil {
 		return err
 	}
@@ -71,8 +76,14 @@ func (c *upCmd) Run(ctx context.Context) (err error) { //nolint:nonamedreturns /
 		return err
 	}
 	ready := announcement{api: api, cfg: cfg, demo: demo, began: began}
-	return app.Run(ctx, cfg.DrainMax, worker, api, ready)
+	err = app.Run(ctx, cfg.DrainMax, worker, api, ready)
+	if cause := context.Cause(ctx); errors.Is(cause, errDatabaseEnded) {
+		return fmt.Errorf("%w (see its last words above, or %s); start again to recover", cause, c.Data)
+	}
+	return err
 }
+
+var errDatabaseEnded = errors.New("the private Postgres ended by itself")
 
 // settings are those of the environment with those of the flags on top.
 func (c *upCmd) settings() (config.Config, app.Env, error) {
@@ -86,10 +97,12 @@ func (c *upCmd) settings() (config.Config, app.Env, error) {
 	return cfg, env, err
 }
 
-func local(port int) string { return net.JoinHostPort("127.0.0.1", fmt.Sprint(port)) }
+func local(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
-// database finds a database: that of DATABASE_URL, or a private one.
-func (c *upCmd) database(ctx context.Context, cfg *config.Config, log *slog.Logger) (func() error, error) {
+// database finds a database: that of DATABASE_URL, or a private one, whose end by itself ends the rest.
+func (c *upCmd) database(
+	ctx context.Context, cfg *config.Config, log *slog.Logger, ended context.CancelCauseFunc,
+) (func() error, error) {
 	if cfg.DatabaseURL != "" {
 		say("using the database of DATABASE_URL")
 		return func() error { return nil }, nil
@@ -106,6 +119,10 @@ func (c *upCmd) database(ctx context.Context, cfg *config.Config, log *slog.Logg
 		return nil, err
 	}
 	cfg.DatabaseURL = server.URL("postgres")
+	go func() {
+		<-server.Done()
+		ended(errDatabaseEnded)
+	}()
 	return server.Stop, nil
 }
 

@@ -77,18 +77,30 @@ CREATE FUNCTION refuse_illegal_transfer_move() RETURNS trigger LANGUAGE plpgsql 
 DECLARE
     bad record;
 BEGIN
-    SELECT o.id, o.state AS was, n.state AS wanted, o.version AS old_version, n.version AS new_version
+    WITH moves AS (
+        SELECT tenant_id, id,
+               max(state) FILTER (WHERE NOT after) AS was, max(version) FILTER (WHERE NOT after) AS old_version,
+               max(state) FILTER (WHERE after) AS wanted, max(version) FILTER (WHERE after) AS new_version
+          FROM (SELECT tenant_id, id, state, version, false AS after FROM moved_from
+                 UNION ALL
+                SELECT tenant_id, id, state, version, true FROM moved_to) AS both_sides
+         GROUP BY tenant_id, id
+    ), kinds AS (
+        SELECT was, wanted, new_version - old_version AS steps, min(id::text) AS id, min(old_version) AS old_version
+          FROM moves
+         GROUP BY was, wanted, steps
+    )
+    SELECT k.id, k.was, k.wanted, k.old_version, k.old_version + k.steps AS new_version
       INTO bad
-      FROM moved_from o
-      LEFT JOIN moved_to n ON n.tenant_id = o.tenant_id AND n.id = o.id
-     WHERE (o.state, o.version) IS DISTINCT FROM (n.state, n.version)
-       AND NOT (n.version = o.version + 1 AND EXISTS (
+      FROM kinds k
+     WHERE (k.was IS DISTINCT FROM k.wanted OR k.steps IS DISTINCT FROM 0)
+       AND NOT coalesce(k.steps = 1 AND EXISTS (
                 SELECT FROM transfer_transitions t
-                 WHERE t.from_state = o.state AND t.to_state = n.state))
-       AND NOT (n.version = o.version + 2 AND EXISTS (
+                 WHERE t.from_state = k.was AND t.to_state = k.wanted), false)
+       AND NOT coalesce(k.steps = 2 AND EXISTS (
                 SELECT FROM transfer_transitions a
                   JOIN transfer_transitions b ON b.from_state = a.to_state
-                 WHERE a.from_state = o.state AND b.to_state = n.state))
+                 WHERE a.from_state = k.was AND b.to_state = k.wanted), false)
      LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'transfer %: illegal move % (version %) to % (version %)',

@@ -77,22 +77,34 @@ INSERT INTO order_transitions (from_state, event, to_state) VALUES
     ('pending',  'cancel',  'canceled'),
     ('reserved', 'cancel',  'canceled');
 
--- The second lock on legal moves, once per statement. A move raises the version by one; a payment that
--- goes on leaves state and version alone. A row whose key changed has no partner in the join and is
--- refused too.
+-- The second lock on legal moves, once per statement and kind of move, as for transfers. A move raises the
+-- version by one; a payment that goes on leaves state and version alone. A row whose key changed has only
+-- one side and is refused too.
 -- +goose StatementBegin
 CREATE FUNCTION refuse_illegal_order_move() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     bad record;
 BEGIN
-    SELECT o.id, o.state AS was, n.state AS wanted, o.version AS old_version, n.version AS new_version
+    WITH moves AS (
+        SELECT tenant_id, id,
+               max(state) FILTER (WHERE NOT after) AS was, max(version) FILTER (WHERE NOT after) AS old_version,
+               max(state) FILTER (WHERE after) AS wanted, max(version) FILTER (WHERE after) AS new_version
+          FROM (SELECT tenant_id, id, state, version, false AS after FROM moved_from
+                 UNION ALL
+                SELECT tenant_id, id, state, version, true FROM moved_to) AS both_sides
+         GROUP BY tenant_id, id
+    ), kinds AS (
+        SELECT was, wanted, new_version - old_version AS steps, min(id::text) AS id, min(old_version) AS old_version
+          FROM moves
+         GROUP BY was, wanted, steps
+    )
+    SELECT k.id, k.was, k.wanted, k.old_version, k.old_version + k.steps AS new_version
       INTO bad
-      FROM moved_from o
-      LEFT JOIN moved_to n ON n.tenant_id = o.tenant_id AND n.id = o.id
-     WHERE (o.state, o.version) IS DISTINCT FROM (n.state, n.version)
-       AND NOT (n.version = o.version + 1 AND EXISTS (
+      FROM kinds k
+     WHERE (k.was IS DISTINCT FROM k.wanted OR k.steps IS DISTINCT FROM 0)
+       AND NOT coalesce(k.steps = 1 AND EXISTS (
                 SELECT FROM order_transitions t
-                 WHERE t.from_state = o.state AND t.to_state = n.state))
+                 WHERE t.from_state = k.was AND t.to_state = k.wanted), false)
      LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'order %: illegal move % (version %) to % (version %)',

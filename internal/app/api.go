@@ -47,10 +47,11 @@ func NewAPI(ctx context.Context, cfg config.Config, env Env, further ...httpapi.
 	})
 	a.admission = newAdmission(a.ops, cfg.QueueAgeMax, env)
 	parts := httpapi.Config{
-		Keys: tenancy.NewService(a.domain, env.Now), Transfers: a.transfers, Accounts: ledger.NewService(a.domain),
-		Orders: a.orders, Inventory: inventory.NewService(a.domain),
+		Keys: tenancy.NewService(a.domain, env.Now), Transfers: a.transfers,
+		Accounts: ledger.NewService(a.domain), Orders: a.orders, Inventory: inventory.NewService(a.domain),
 		Admit: a.admission.admit, Checks: append(a.checks(), further...), InFlightMax: cfg.InFlightMax,
-		RatePerSecond: cfg.TenantRate, Metrics: env.Metrics, Now: env.Now, Log: env.Log,
+		RatePerSecond: cfg.TenantRate, KeyReusedStatus: cfg.MismatchStatus,
+		Metrics: env.Metrics, Now: env.Now, Log: env.Log,
 	}
 	a.public = newListener("public API", cfg.Addr, httpapi.New(parts), env)
 	parts.Keys = tenancy.NewService(a.ops, env.Now)

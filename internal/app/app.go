@@ -50,14 +50,16 @@ func NewEnv(cfg config.Config, version string) (Env, error) {
 		return Env{}, fmt.Errorf("make instance id: %w", err)
 	}
 	return Env{
-		Instance: host + "-" + id.String(), Host: host, Version: version, Metrics: telemetry.New(), Now: time.Now,
-		Log: slog.New(handler(cfg.LogFormat, level)), RiverLog: slog.New(handler(cfg.LogFormat, max(level, slog.LevelWarn))),
+		Instance: host + "-" + id.String(), Host: host, Version: version,
+		Metrics: telemetry.New(), Now: time.Now,
+		Log:      slog.New(handler(cfg.LogFormat, level)),
+		RiverLog: slog.New(handler(cfg.LogFormat, max(level, slog.LevelWarn))),
 	}, nil
 }
 
 func handler(format string, level slog.Level) slog.Handler {
 	if format == "text" {
-		return tint.NewHandler(os.Stderr, &tint.Options{Level: level, TimeFormat: time.TimeOnly})
+		return tint.NewTextHandler(os.Stderr, &tint.Options{Level: level, TimeFormat: time.TimeOnly})
 	}
 	return slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level})
 }

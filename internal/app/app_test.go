@@ -98,7 +98,8 @@ func start(t *testing.T, set func(*config.Config)) system {
 
 func (s system) call(t *testing.T, method, path, body string, header ...string) (int, string) {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), method, "http://"+s.api.Addr()+path, strings.NewReader(body))
+	url := "http://" + s.api.Addr() + path
+	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	require.NoError(t, err)
 	r.Header.Set("Authorization", "Bearer "+s.demo.Key)
 	r.Header.Set("Content-Type", "application/json")
@@ -120,7 +121,10 @@ func TestATransferSettlesThroughTheWholeSystem(t *testing.T) {
 		s.demo.Accounts[0], s.demo.Accounts[1])
 	status, text := s.call(t, http.MethodPost, "/v1/transfers", body, "Idempotency-Key", "one")
 	require.Equal(t, http.StatusAccepted, status, text)
-	var accepted struct{ ID, Status string }
+	var accepted struct {
+		ID     string `json:"id"`
+		Status string `json:"status"`
+	}
 	require.NoError(t, json.Unmarshal([]byte(text), &accepted))
 	require.Equal(t, "accepted", accepted.Status)
 
@@ -133,7 +137,8 @@ func TestATransferSettlesThroughTheWholeSystem(t *testing.T) {
 	require.Contains(t, text, `100000125`)
 
 	for _, path := range []string{"/readyz", "/metrics"} {
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.api.AdminAddr()+path, nil)
+		url := "http://" + s.api.AdminAddr() + path
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 		require.NoError(t, err)
 		reply, err := http.DefaultTransport.RoundTrip(r)
 		require.NoError(t, err)

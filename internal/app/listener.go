@@ -24,7 +24,8 @@ type listener struct {
 }
 
 func newListener(name, addr string, handler http.Handler, env Env) *listener {
-	return &listener{name: name, addr: addr, log: env.Log, server: httpapi.NewServer(handler, env.Log), done: make(chan struct{})}
+	server := httpapi.NewServer(handler, env.Log)
+	return &listener{name: name, addr: addr, log: env.Log, server: server, done: make(chan struct{})}
 }
 
 func (l *listener) start(ctx context.Context) error {

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -17,13 +18,17 @@ import (
 const (
 	statementMax = "5s"
 	apiLockMax   = "250ms"
-	workLockMax  = "2s"
+	workLockMax  = "500ms"
 	idleInTxMax  = "2s"
 	connectMax   = 5 * time.Second
+	// opsConns is the size of the pool for heartbeats, health and the admin side.
+	opsConns = 3
 )
 
 // openPool makes a pool with a name of its own, so that none starves another.
-func openPool(ctx context.Context, url, name string, size int32, params map[string]string) (*pgxpool.Pool, error) {
+func openPool(
+	ctx context.Context, url, name string, size int32, params map[string]string,
+) (*pgxpool.Pool, error) {
 	cfg, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return nil, fmt.Errorf("read database url of pool %s: %w", name, err)
@@ -41,9 +46,7 @@ func openPool(ctx context.Context, url, name string, size int32, params map[stri
 	// A server that lost its client frees the client's locks within seconds.
 	run["tcp_keepalives_idle"], run["tcp_keepalives_interval"], run["tcp_keepalives_count"] = "5", "2", "3"
 	run["tcp_user_timeout"] = "10000"
-	for k, v := range params {
-		run[k] = v
-	}
+	maps.Copy(run, params)
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("open pool %s: %w", name, err)
@@ -57,7 +60,7 @@ func domainParams(lockMax string) map[string]string {
 	return map[string]string{
 		"lock_timeout": lockMax, "jit": "off",
 		"plan_cache_mode": "force_generic_plan",
-		"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off",
+		"enable_seqscan":  "off", "enable_hashjoin": "off", "enable_mergejoin": "off",
 	}
 }
 
@@ -80,5 +83,7 @@ func riverPool(ctx context.Context, cfg config.Config) (*pgxpool.Pool, error) {
 
 // opsPool is for heartbeats, health and the admin side: it works while the others are busy.
 func opsPool(ctx context.Context, cfg config.Config) (*pgxpool.Pool, error) {
-	return openPool(ctx, cfg.DatabaseURL, "ops", 3, map[string]string{"lock_timeout": workLockMax, "jit": "off"})
+	return openPool(ctx, cfg.DatabaseURL, "ops", opsConns, map[string]string{
+		"lock_timeout": workLockMax, "jit": "off",
+	})
 }

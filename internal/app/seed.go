@@ -68,17 +68,21 @@ func demoAccounts(ctx context.Context, l *ledger.Service, tenantID uuid.UUID) ([
 	if len(found) == 3 {
 		return []uuid.UUID{found[1].ID, found[2].ID}, nil
 	}
-	world, err := l.Seed(ctx, tenantID, uuid.Nil, ledger.NewAccount{Name: "world", Kind: ledger.KindExternal, Currency: demoCurrency}, 0)
+	world, err := l.Seed(ctx, tenantID, uuid.Nil, demoAccount("world", ledger.KindExternal), 0)
 	if err != nil {
 		return nil, err
 	}
 	var accounts []uuid.UUID
 	for _, name := range []string{"alice", "bob"} {
-		a, err := l.Seed(ctx, tenantID, world.ID, ledger.NewAccount{Name: name, Kind: ledger.KindUser, Currency: demoCurrency}, demoBalance)
+		a, err := l.Seed(ctx, tenantID, world.ID, demoAccount(name, ledger.KindUser), demoBalance)
 		if err != nil {
 			return nil, err
 		}
 		accounts = append(accounts, a.ID)
 	}
 	return accounts, nil
+}
+
+func demoAccount(name, kind string) ledger.NewAccount {
+	return ledger.NewAccount{Name: name, Kind: kind, Currency: demoCurrency}
 }

@@ -54,7 +54,9 @@ type Worker struct {
 }
 
 // NewWorker wires a worker. The transports are for simulations; nil means the network.
-func NewWorker(ctx context.Context, cfg config.Config, env Env, riskVia, notifyVia http.RoundTripper) (*Worker, error) {
+func NewWorker(
+	ctx context.Context, cfg config.Config, env Env, riskVia, notifyVia http.RoundTripper,
+) (*Worker, error) {
 	w := &Worker{cfg: cfg, env: env, metrics: env.Metrics}
 	var errs [3]error
 	w.domain, errs[0] = workerPool(ctx, cfg)
@@ -83,7 +85,8 @@ func NewWorker(ctx context.Context, cfg config.Config, env Env, riskVia, notifyV
 	w.transfers.AddWorkers(workers)
 	w.orders.AddWorkers(workers)
 	w.instance = &jobqueue.Instance{
-		ID: env.Instance, Host: env.Host, Version: env.Version, Pool: w.ops, Log: env.Log, Reaped: env.Metrics.Reaped,
+		ID: env.Instance, Host: env.Host, Version: env.Version, Pool: w.ops, Log: env.Log,
+		Reaped: env.Metrics.Reaped,
 	}
 	w.client, err = jobqueue.NewClient(w.river, env.Instance, map[string]int{
 		jobqueue.QueueRisk: cfg.Risk.Limit, jobqueue.QueueNotification: cfg.Notify.Limit,
@@ -162,7 +165,9 @@ func (w *Worker) Stop(ctx context.Context) error {
 	return nil
 }
 
-func (w *Worker) every(ctx context.Context, what string, pause time.Duration, do func(context.Context) error) {
+func (w *Worker) every(
+	ctx context.Context, what string, pause time.Duration, do func(context.Context) error,
+) {
 	tick := time.NewTicker(pause)
 	defer tick.Stop()
 	for {

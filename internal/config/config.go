@@ -8,6 +8,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"reflect"
@@ -51,6 +52,8 @@ type Config struct {
 	InFlightMax int `env:"HOLDFAST_IN_FLIGHT_MAX" envDefault:"2048"`
 	// TenantRate is how many requests a tenant may send in a second.
 	TenantRate int `env:"HOLDFAST_TENANT_RATE" envDefault:"20000"`
+	// MismatchStatus answers a key that was used for another request: 409, or 422 as the IETF draft says.
+	MismatchStatus int `env:"IDEMPOTENCY_MISMATCH_STATUS" envDefault:"409"`
 	// DrainMax bounds the graceful end of a process.
 	DrainMax time.Duration `env:"HOLDFAST_DRAIN_MAX" envDefault:"15s"`
 }
@@ -94,9 +97,7 @@ func Load(environ []string) (Config, error) {
 // withFiles replaces NAME_FILE by NAME with the file's content, for the settings that are secrets.
 func withFiles(vars map[string]string) (map[string]string, error) {
 	out := make(map[string]string, len(vars))
-	for name, value := range vars {
-		out[name] = value
-	}
+	maps.Copy(out, vars)
 	path, ok := vars["DATABASE_URL_FILE"]
 	if !ok {
 		return out, nil
@@ -117,7 +118,8 @@ func (c Config) validate() error {
 		}
 	}
 	check(c.APIConns > 0 && c.WorkerConns > 0 && c.RiverConns > 0, "every pool needs a connection")
-	check(c.LogFormat == "json" || c.LogFormat == "text", "HOLDFAST_LOG_FORMAT %q is neither json nor text", c.LogFormat)
+	check(c.LogFormat == "json" || c.LogFormat == "text",
+		"HOLDFAST_LOG_FORMAT %q is neither json nor text", c.LogFormat)
 	for name, d := range map[string]Dependency{"RISK": c.Risk, "NOTIFY": c.Notify} {
 		check(d.Limit > 0, "HOLDFAST_%s_LIMIT has to be positive", name)
 		check(d.Timeout > 0, "HOLDFAST_%s_TIMEOUT has to be positive", name)
@@ -127,6 +129,8 @@ func (c Config) validate() error {
 	check(c.QueueAgeMax > 0, "HOLDFAST_QUEUE_AGE_MAX has to be positive")
 	check(c.InFlightMax > 0, "HOLDFAST_IN_FLIGHT_MAX has to be positive")
 	check(c.TenantRate > 0, "HOLDFAST_TENANT_RATE has to be positive")
+	check(c.MismatchStatus == 409 || c.MismatchStatus == 422,
+		"IDEMPOTENCY_MISMATCH_STATUS %d is neither 409 nor 422", c.MismatchStatus)
 	check(c.DrainMax > 0, "HOLDFAST_DRAIN_MAX has to be positive")
 	return errors.Join(problems...)
 }

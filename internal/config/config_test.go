@@ -23,9 +23,12 @@ func TestAnEmptyEnvironmentGivesTheDocumentedDefaults(t *testing.T) {
 func TestEveryProblemIsReportedAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := config.Load([]string{
-		"HOLDFAST_RISK_LIMIT=-1", "HOLDFAST_NOTIFY_TIMEOUT=0s", "HOLDFAST_LOG_FORMAT=xml", "HOLDFAST_API_CONNS=0",
+		"HOLDFAST_RISK_LIMIT=-1", "HOLDFAST_NOTIFY_TIMEOUT=0s", "HOLDFAST_LOG_FORMAT=xml",
+		"HOLDFAST_API_CONNS=0", "IDEMPOTENCY_MISMATCH_STATUS=200",
 	})
-	for _, part := range []string{"HOLDFAST_RISK_LIMIT", "HOLDFAST_NOTIFY_TIMEOUT", "xml", "every pool"} {
+	for _, part := range []string{
+		"HOLDFAST_RISK_LIMIT", "HOLDFAST_NOTIFY_TIMEOUT", "xml", "every pool", "MISMATCH_STATUS 200",
+	} {
 		require.ErrorContains(t, err, part)
 	}
 }

@@ -6,7 +6,7 @@
 //
 // Invariant: an item is handed to flush by one flight at a time, and every item that was taken gets
 // exactly one answer, even if flush panics. An item that fails alone never fails its neighbours: a batch
-// that fails for a reason that one item can cause is halved until that item is by itself.
+// that fails for a reason that one item can cause is split until that item is by itself.
 package groupcommit
 
 import (
@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 )
 
@@ -187,14 +188,19 @@ func (c *Combiner[Item, Outcome]) gather(batch []call[Item, Outcome]) []call[Ite
 	return batch
 }
 
-// commit answers every call of the batch. Halving it costs a few flushes for each item that fails alone,
-// where one flush per item would let one client slow down all.
+// splitParts is into how many parts a batch is split that fails. Two would find a bad item in the fewest
+// flushes, but an item that waits for a lock makes every part wait that it is in; single items would let
+// one client cost all others a flush each. Sixteen is two levels for a batch of 256.
+const splitParts = 16
+
+// commit answers every call of the batch.
 func (c *Combiner[Item, Outcome]) commit(ctx context.Context, batch []call[Item, Outcome]) {
 	outcomes, err := c.try(ctx, batch)
 	if err != nil && len(batch) > 1 && c.alone(err) {
-		half := len(batch) / 2
-		c.commit(ctx, batch[:half])
-		c.commit(ctx, batch[half:])
+		size := (len(batch) + splitParts - 1) / splitParts
+		for part := range slices.Chunk(batch, size) {
+			c.commit(ctx, part)
+		}
 		return
 	}
 	for i, it := range batch {

@@ -193,12 +193,27 @@ func TestAnItemThatFailsAloneFailsAlone(t *testing.T) {
 					cs.requireEchoes(t, item)
 				}
 				require.Len(t, cs.got, 9-len(bad))
-				if len(bad) == 1 {
-					require.Len(t, g.batches(), 1+1+2*3, "the first, the whole, and three times two halves")
-				}
 			})
 		})
 	}
+}
+
+func TestABadItemOfALargeBatchIsFoundInAFewFlushes(t *testing.T) {
+	t.Parallel()
+	cfg := config()
+	cfg.BatchMax, cfg.QueueMax = 64, 64
+	bubble(t, cfg, func(t *testing.T, g *gate, cs *callers) {
+		t.Helper()
+		g.answer = failing(40)
+		for item := range 65 {
+			cs.do(t.Context(), item)
+		}
+		close(g.open)
+		cs.group.Wait()
+		require.ErrorIs(t, cs.got[40].err, errAlone)
+		cs.requireEchoes(t, 0, 1, 39, 41, 64)
+		require.Len(t, g.batches(), 1+1+16+4, "the first, the whole, its parts, and the items of one part")
+	})
 }
 
 func TestABatchIsTriedAgainAsAWholeAFewTimes(t *testing.T) {

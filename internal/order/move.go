@@ -214,20 +214,6 @@ func (b *moveBatch) apply(o Order, m move) (Order, error) {
 	return o, nil
 }
 
-// retry is the order with another wake-up for its step, at the latest when the promise ends. A step that
-// was done meanwhile needs none.
-func retry(o Order, now time.Time, wait time.Duration) Order {
-	if nextStep(o) == "" {
-		return o
-	}
-	o.Attempts++
-	o.WakeAt, o.UpdatedAt = wakeIn(now, wait), now
-	if !o.State.Terminal() && o.PromiseAt.Before(o.WakeAt) {
-		o.WakeAt = o.PromiseAt
-	}
-	return o
-}
-
 // reserve takes all that the order asks for, or cancels it.
 func (b *moveBatch) reserve(o Order) (Order, error) {
 	now := b.book.Now()
@@ -245,18 +231,6 @@ func (b *moveBatch) reserve(o Order) (Order, error) {
 	next, err := transition(o, Reserve, now)
 	next.PaymentState, next.ReservationExpiresAt, next.PromiseAt = PaymentPending, expires, expires
 	return next, err
-}
-
-// shortage says for which reason an order is canceled that could not reserve; false if the program is at
-// fault.
-func shortage(err error) (Reason, bool) {
-	switch problem.Of(err).Code { //nolint:exhaustive // what a reservation can lack
-	case problem.InsufficientStock:
-		return ReasonStock, true
-	case problem.SlotNotFound, problem.SlotClosed, problem.SlotElsewhere, problem.SlotFull:
-		return ReasonSlot, true
-	}
-	return "", false
 }
 
 // cancel ends the order and gives back what it has. Its payment may exist from the moment on from which it

@@ -137,6 +137,32 @@ func final(err error) bool {
 	return errors.As(err, &refused) && !problem.MeaningOf(refused.Code).Retryable
 }
 
+// retry is the order with another wake-up for its step, at the latest when the promise ends. A step that
+// was done meanwhile needs none.
+func retry(o Order, now time.Time, wait time.Duration) Order {
+	if nextStep(o) == "" {
+		return o
+	}
+	o.Attempts++
+	o.WakeAt, o.UpdatedAt = wakeIn(now, wait), now
+	if !o.State.Terminal() && o.PromiseAt.Before(o.WakeAt) {
+		o.WakeAt = o.PromiseAt
+	}
+	return o
+}
+
+// shortage says for which reason an order is canceled that could not reserve; false if the program is at
+// fault.
+func shortage(err error) (Reason, bool) {
+	switch problem.Of(err).Code { //nolint:exhaustive // what a reservation can lack
+	case problem.InsufficientStock:
+		return ReasonStock, true
+	case problem.SlotNotFound, problem.SlotClosed, problem.SlotElsewhere, problem.SlotFull:
+		return ReasonSlot, true
+	}
+	return "", false
+}
+
 // listen tells an order how its payment ended. An order that does not know yet which transfer pays asks
 // first: anybody may have given a transfer the order's reference.
 func (s *Service) listen(ctx context.Context, d outbox.Delivery, w work) error {
@@ -213,13 +239,20 @@ func (b *moveBatch) late(o Order) Order {
 	return o
 }
 
-// move hands a decision to the group commit. Who comes too late reports success: it is done.
+// recordMax bounds the wait for the commit of what a step came to.
+const recordMax = 5 * time.Second
+
+// move hands a decision to the group commit. Who comes too late reports success: it is done. A payment may
+// have been asked for: a worker that stops still writes down what it heard.
 func (s *Service) move(ctx context.Context, m move) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordMax)
+	defer cancel()
 	out, err := s.moves.Do(ctx, m)
 	if err == nil {
 		err = out.err
 	}
 	if err != nil {
+		s.countIllegal(err)
 		return fmt.Errorf("move order %s: %w", m.seen.ID, err)
 	}
 	if out.stale {

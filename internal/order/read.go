@@ -263,6 +263,7 @@ func (s *Service) Act(ctx context.Context, a Action) (idempotency.Response, erro
 			ended = nil // an earlier attempt was rolled back
 			b, out, err := a.run(ctx, tx)
 			if err != nil {
+				s.countIllegal(err)
 				return idempotency.Response{}, err
 			}
 			ended = b.ended()

@@ -2,20 +2,22 @@ package order
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"example.com/holdfast/internal/fsm"
 	"example.com/holdfast/internal/groupcommit"
 	"example.com/holdfast/internal/pgtx"
 	"example.com/holdfast/internal/telemetry"
 )
 
-// The combiners: those of transfers, with smaller batches since an order has many lines.
+// The combiners: those of transfers (docs/adr/0010), with smaller batches since an order has many lines.
 const (
-	flights       = 2
+	flights       = 1
 	batchMaxItems = 128
 	queueMaxItems = 4_096
 	bulkBatchMax  = 4
@@ -81,5 +83,12 @@ func (s *Service) Stop() {
 func (s *Service) count(orders []Order) {
 	for _, o := range orders {
 		s.cfg.Metrics.OrderMoved(string(o.State), string(o.Reason), o.UpdatedAt.Sub(o.CreatedAt))
+	}
+}
+
+// countIllegal tells the metrics of a move that the table refused, whoever asked for it.
+func (s *Service) countIllegal(err error) {
+	if illegal, ok := errors.AsType[*fsm.IllegalError](err); ok {
+		s.cfg.Metrics.IllegalMove(illegal.From, illegal.Event)
 	}
 }

@@ -26,6 +26,7 @@ type Metrics struct {
 	orderFails prometheus.Counter
 	stale      prometheus.Counter
 	failed     prometheus.Counter
+	illegal    *prometheus.CounterVec
 	swept      prometheus.Counter
 	reaped     prometheus.Counter
 	calls      *prometheus.CounterVec
@@ -39,25 +40,36 @@ func New() *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry()}
 	m.batches = histogramVec("group_commit_batch_items", "Items per committed batch, by combiner.",
 		prometheus.ExponentialBuckets(1, 2, 9), "combiner")
-	m.moved = counterVec("transfers_total", "Transfers that were accepted or ended, by state and reason.", "state", "reason")
+	m.moved = counterVec("transfers_total", "Transfers that were accepted or ended, by state and reason.",
+		"state", "reason")
 	m.completion = histogramVec("transfer_completion_seconds", "Accepted to ended, by Postgres's clock.",
 		prometheus.ExponentialBuckets(0.005, 2, 15), "state")
-	m.ordered = counterVec("orders_total", "Orders that were placed or ended, by state and reason.", "state", "reason")
+	m.ordered = counterVec("orders_total", "Orders that were placed or ended, by state and reason.",
+		"state", "reason")
 	m.orderTime = histogramVec("order_completion_seconds", "Placed to ended, by Postgres's clock.",
 		prometheus.ExponentialBuckets(0.005, 2, 15), "state")
-	m.orderFails = counter("order_steps_failed_total", "Steps of orders that ended in an error or a panic; the sweeper wakes them again.")
-	m.stale = counter("stale_moves_total", "Moves that found their transfer or order already moved by another worker.")
-	m.failed = counter("transfer_steps_failed_total", "Steps that ended in an error or a panic; the sweeper wakes them again.")
+	m.orderFails = counter("order_steps_failed_total",
+		"Steps of orders that ended in an error or a panic; the sweeper wakes them again.")
+	m.stale = counter("stale_moves_total",
+		"Moves that found their transfer or order already moved by another worker.")
+	m.failed = counter("transfer_steps_failed_total",
+		"Steps that ended in an error or a panic; the sweeper wakes them again.")
+	m.illegal = counterVec("transition_rejections_total",
+		"Moves that the table of transitions refused, by state and event.", "from", "event")
 	m.swept = counter("sweeper_woken_total", "Rows without a live job that the sweeper woke; zero in health.")
 	m.reaped = counter("reaper_jobs_total", "Jobs of dead workers that were woken again.")
-	m.calls = counterVec("dependency_calls_total", "Calls to dependencies, by outcome.", "dependency", "operation", "outcome")
-	m.callTime = histogramVec("dependency_call_seconds", "Calls to dependencies, with the wait at the bulkhead.",
+	m.calls = counterVec("dependency_calls_total", "Calls to dependencies, by outcome.",
+		"dependency", "operation", "outcome")
+	m.callTime = histogramVec("dependency_call_seconds",
+		"Calls to dependencies, with the wait at the bulkhead.",
 		prometheus.ExponentialBuckets(0.001, 2, 14), "dependency", "operation")
 	m.requests = histogramVec("http_request_seconds", "Requests, by route and status.",
 		prometheus.ExponentialBuckets(0.0005, 2, 15), "route", "status")
 	m.shed = counterVec("requests_shed_total", "Requests that were refused at once, by reason.", "reason")
-	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m.batches, m.moved, m.completion, m.ordered, m.orderTime, m.orderFails, m.stale, m.failed, m.swept, m.reaped, m.calls, m.callTime, m.requests, m.shed)
+	m.registry.MustRegister(
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		m.batches, m.moved, m.completion, m.ordered, m.orderTime, m.orderFails, m.stale, m.failed, m.illegal,
+		m.swept, m.reaped, m.calls, m.callTime, m.requests, m.shed)
 	return m
 }
 
@@ -66,7 +78,8 @@ func counter(name, help string) prometheus.Counter {
 }
 
 func counterVec(name, help string, labels ...string) *prometheus.CounterVec {
-	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
+	return prometheus.NewCounterVec(
+		prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
 }
 
 func histogramVec(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
@@ -106,6 +119,9 @@ func (m *Metrics) StaleMove() { m.stale.Inc() }
 
 // StepFailed counts a step that ended in an error.
 func (m *Metrics) StepFailed() { m.failed.Inc() }
+
+// IllegalMove counts a move that the table of transitions refused; nothing was changed by it.
+func (m *Metrics) IllegalMove(from, event string) { m.illegal.WithLabelValues(from, event).Inc() }
 
 // Swept counts rows that the sweeper woke.
 func (m *Metrics) Swept(rows int) { m.swept.Add(float64(rows)) }

@@ -209,7 +209,7 @@ func TestAClientReferenceIsUsedOnce(t *testing.T) {
 	require.Equal(t, problem.ReferenceUsed, w.refused(t, "k2", item))
 	item.Amount.Value = 1
 	item.ToAccount = uuid.New()
-	require.Equal(t, problem.ReferenceUsed, w.refused(t, "k3", item), "it tells of a repetition, whatever else is wrong")
+	require.Equal(t, problem.ReferenceUsed, w.refused(t, "k3", item), "a repetition, whatever else is wrong")
 	require.EqualValues(t, 1, w.Count(t, "SELECT count(*) FROM transfers"))
 	w.CheckInvariants(t)
 }
@@ -252,19 +252,20 @@ func TestTheLargestBulkIsAcceptedInBoundedCohorts(t *testing.T) {
 	const cohorts = (transfer.BulkMaxItems + transfer.CohortMaxItems - 1) / transfer.CohortMaxItems
 	require.EqualValues(t, cohorts, w.Count(t, "SELECT count(*) FROM river_job"))
 	w.runAll(t.Context(), t)
-	require.EqualValues(t, transfer.BulkMaxItems, w.Count(t, "SELECT count(*) FROM transfers WHERE state = 'settled'"))
+	settled := w.Count(t, "SELECT count(*) FROM transfers WHERE state = 'settled'")
+	require.EqualValues(t, transfer.BulkMaxItems, settled)
 	w.CheckInvariants(t)
 }
 
 func TestWhatDoesNotFitTheReceiverFailsWithItsReasonAndFreesTheFunds(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct{ name, sql, reason string }{
-		{"overflow", "UPDATE balances SET posted = 9223372036854775807 WHERE account_id = $1", "balance_overflow"},
-		{"closed since", "UPDATE balances SET status = 'closed' WHERE account_id = $1", "account_closed"},
+	for _, c := range []struct{ name, change, reason string }{
+		{"overflow", "posted = 9223372036854775807", "balance_overflow"},
+		{"closed since", "status = 'closed'", "account_closed"},
 	} {
 		w := newWorld(t)
 		id := w.Create(t, "k1", 250)
-		w.Exec(t, c.sql, w.To)
+		w.Exec(t, "UPDATE balances SET "+c.change+" WHERE account_id = $1", w.To)
 		w.runAll(t.Context(), t)
 		got := w.Get(t, id)
 		require.Equal(t, transfer.Failed, got.State, c.name)

@@ -1,9 +1,6 @@
 package transfer
 
 import (
-	"encoding/json"
-	"math"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,16 +20,26 @@ func allStates() []State {
 
 func allEvents() []Event { return []Event{Approve, Review, Block, Settle, Cancel, Expire, Fail} }
 
-// legal is the table of the design, written once more by hand.
-func legal() map[State]map[Event]State {
-	return map[State]map[Event]State{
-		Accepted: {
-			Approve: Approved, Review: InReview, Block: Blocked,
-			Cancel: Canceled, Expire: Expired, Fail: Failed,
-		},
-		InReview: {Approve: Approved, Block: Blocked, Cancel: Canceled, Expire: Expired, Fail: Failed},
-		Approved: {Settle: Settled, Cancel: Canceled, Expire: Expired, Fail: Failed},
-	}
+// legal is the table of the design, written once more by hand: where an event leads from a state.
+func legal(from State, e Event) (State, bool) {
+	to, ok := map[[2]string]State{
+		{"accepted", "approve"}:  Approved,
+		{"accepted", "review"}:   InReview,
+		{"accepted", "block"}:    Blocked,
+		{"accepted", "cancel"}:   Canceled,
+		{"accepted", "expire"}:   Expired,
+		{"accepted", "fail"}:     Failed,
+		{"in_review", "approve"}: Approved,
+		{"in_review", "block"}:   Blocked,
+		{"in_review", "cancel"}:  Canceled,
+		{"in_review", "expire"}:  Expired,
+		{"in_review", "fail"}:    Failed,
+		{"approved", "settle"}:   Settled,
+		{"approved", "cancel"}:   Canceled,
+		{"approved", "expire"}:   Expired,
+		{"approved", "fail"}:     Failed,
+	}[[2]string{string(from), string(e)}]
+	return to, ok
 }
 
 func TestEveryPairOfStateAndEventIsLegalOrRefused(t *testing.T) {
@@ -40,11 +47,12 @@ func TestEveryPairOfStateAndEventIsLegalOrRefused(t *testing.T) {
 	now := time.Unix(1_000_000, 0)
 	require.ElementsMatch(t, allStates(), Transitions.States())
 	for _, from := range allStates() {
-		require.Equal(t, len(legal()[from]) == 0, from.Terminal(), from)
+		open := from == Accepted || from == InReview || from == Approved
+		require.Equal(t, open, !from.Terminal(), from)
 		for _, e := range allEvents() {
 			was := Transfer{State: from, Version: 7, Attempts: 3, PromiseAt: now.Add(time.Second)}
 			got, err := transition(was, e, now)
-			want, ok := legal()[from][e]
+			want, ok := legal(from, e)
 			if !ok {
 				require.True(t, problem.Is(err, problem.IllegalTransition), "%s %s", from, e)
 				require.Equal(t, was, got, "a refused move changes nothing")
@@ -143,7 +151,8 @@ func TestWhatComesAfterThePromiseExpires(t *testing.T) {
 		{"one attempt too many", nil, attemptsMax - 1, early, []Event{Fail}, ReasonAttempts},
 		{"too many and late", nil, attemptsMax - 1, late, []Event{Expire}, ReasonDeadline},
 	} {
-		got := b.inTime(Transfer{PromiseAt: c.promise, Attempts: c.attempts}, move{events: c.events, reason: "r"})
+		seen := Transfer{PromiseAt: c.promise, Attempts: c.attempts}
+		got := b.inTime(seen, move{events: c.events, reason: "r"})
 		require.Equal(t, c.want, got.events, c.name)
 		require.Equal(t, c.reason, got.reason, c.name)
 	}
@@ -188,18 +197,20 @@ func TestARefusedMoveLeavesNothingInTheBatch(t *testing.T) {
 	t.Parallel()
 	for _, from := range allStates() {
 		for _, e := range allEvents() {
-			if _, ok := legal()[from][e]; ok {
+			if _, ok := legal(from, e); ok {
 				continue
 			}
-			stored := Transfer{Ref: Ref{uuid.New(), uuid.New()}, State: from, PromiseAt: time.Time{}.Add(time.Hour)}
-			b := &moveBatch{
-				book: &ledger.Book{}, rows: map[Ref]*Transfer{stored.Ref: &stored}, reversed: map[Ref]int64{},
+			stored := Transfer{State: from, PromiseAt: time.Time{}.Add(time.Hour)}
+			batch := func() *moveBatch {
+				row := stored
+				return &moveBatch{
+					book: &ledger.Book{}, rows: map[Ref]*Transfer{{}: &row}, reversed: map[Ref]int64{},
+				}
 			}
+			b := batch()
 			got := b.decideOne(move{seen: stored, events: []Event{e}})
 			require.True(t, problem.Is(got.err, problem.IllegalTransition), "%s %s", from, e)
-			require.Equal(t, &moveBatch{
-				book: &ledger.Book{}, rows: map[Ref]*Transfer{stored.Ref: &stored}, reversed: map[Ref]int64{},
-			}, b, "%s %s", from, e)
+			require.Equal(t, batch(), b, "%s %s", from, e)
 		}
 	}
 }
@@ -272,82 +283,13 @@ func TestAStepAsksFirstIfACallMayHaveBeenSent(t *testing.T) {
 	require.True(t, work{again: true}.asked(Transfer{}))
 }
 
-func TestEveryBadFieldIsNamed(t *testing.T) {
-	t.Parallel()
-	good := New{
-		FromAccount: uuid.UUID{1}, ToAccount: uuid.UUID{2}, Amount: money.Amount{Value: 1, Currency: "EUR"},
-		ClientReference: "order 1 – ünïcode", Metadata: json.RawMessage(`{"a":"\u0000"}`),
-	}
-	require.NoError(t, good.validate())
-	for _, c := range []struct {
-		name, pointer string
-		change        func(*New)
-	}{
-		{"no from", "/from_account", func(n *New) { n.FromAccount = uuid.Nil }},
-		{"no to", "/to_account", func(n *New) { n.ToAccount = uuid.Nil }},
-		{"to itself", "/to_account", func(n *New) { n.ToAccount = n.FromAccount }},
-		{"zero", "/amount", func(n *New) { n.Amount.Value = 0 }},
-		{"negative", "/amount", func(n *New) { n.Amount.Value = -1 }},
-		{"smallest int64", "/amount", func(n *New) { n.Amount.Value = math.MinInt64 }},
-		{"too large", "/amount", func(n *New) { n.Amount.Value = money.MaxValue + 1 }},
-		{"largest int64", "/amount", func(n *New) { n.Amount.Value = math.MaxInt64 }},
-		{"no currency", "/amount", func(n *New) { n.Amount.Currency = "" }},
-		{"unknown currency", "/amount", func(n *New) { n.Amount.Currency = "XXQ" }},
-		{"lower case currency", "/amount", func(n *New) { n.Amount.Currency = "eur" }},
-		{"long reference", "/client_reference", func(n *New) { n.ClientReference = strings.Repeat("a", 256) }},
-		{"NUL in reference", "/client_reference", func(n *New) { n.ClientReference = "a\x00" }},
-		{"line end in reference", "/client_reference", func(n *New) { n.ClientReference = "a\n" }},
-		{"reference no UTF-8", "/client_reference", func(n *New) { n.ClientReference = "\xff" }},
-		{"long metadata", "/metadata", func(n *New) {
-			n.Metadata = json.RawMessage(`{"a":"` + strings.Repeat("x", metadataMaxBytes) + `"}`)
-		}},
-		{"broken metadata", "/metadata", func(n *New) { n.Metadata = json.RawMessage(`{"a":`) }},
-		{"metadata no UTF-8", "/metadata", func(n *New) { n.Metadata = json.RawMessage("{\"a\":\"\xff\"}") }},
-		{"raw NUL in metadata", "/metadata", func(n *New) { n.Metadata = json.RawMessage("{\"a\":\"\x00\"}") }},
-		{"metadata is no object", "/metadata", func(n *New) { n.Metadata = json.RawMessage(` [1]`) }},
-		{"metadata is blank", "/metadata", func(n *New) { n.Metadata = json.RawMessage(` `) }},
-	} {
-		n := good
-		c.change(&n)
-		err := n.validate()
-		require.True(t, problem.Is(err, problem.ValidationFailed), c.name)
-		fields := problem.Of(err).Fields
-		require.Equal(t, c.pointer, fields[0].Pointer, c.name)
-		require.Len(t, fields, 1, c.name)
-	}
-	require.Len(t, problem.Of(New{}.validate()).Fields, 3, "all problems at once")
-}
-
-func TestAnInvalidItemIsRefusedAloneAmongSeveral(t *testing.T) {
-	t.Parallel()
-	good := New{FromAccount: uuid.UUID{1}, ToAccount: uuid.UUID{2}, Amount: money.Amount{Value: 1, Currency: "EUR"}}
-	for name, c := range map[string]struct {
-		items []New
-		fails bool
-	}{
-		"one good":  {[]New{good}, false},
-		"one bad":   {[]New{{}}, true},
-		"mixed":     {[]New{good, {}}, false},
-		"none":      {nil, true},
-		"too many":  {slices.Repeat([]New{good}, BulkMaxItems+1), true},
-		"the limit": {slices.Repeat([]New{good}, BulkMaxItems), false},
-	} {
-		request := Create{Items: c.items}
-		err := request.prepare()
-		require.Equal(t, c.fails, problem.Is(err, problem.ValidationFailed), name)
-		if !c.fails {
-			require.Len(t, request.ids, len(c.items), name)
-			require.Equal(t, name == "mixed",
-				slices.ContainsFunc(request.invalid, func(e error) bool { return e != nil }), name)
-		}
-	}
-}
-
 func TestReversalsAreBoundedByWhatIsLeft(t *testing.T) {
 	t.Parallel()
 	tenant, id := uuid.New(), uuid.New()
 	hundred := money.Amount{Value: 100}
 	settled := Transfer{State: Settled, Amount: hundred, Reversed: 30}
+	spent := Transfer{State: Settled, Amount: hundred, Reversed: 100}
+	reversal := Transfer{State: Settled, Amount: hundred, Reverses: id}
 	for _, c := range []struct {
 		name     string
 		original *Transfer
@@ -360,10 +302,10 @@ func TestReversalsAreBoundedByWhatIsLeft(t *testing.T) {
 		{"all that is left", &settled, 100, true, 70, ""},
 		{"exactly what is left", &settled, 70, false, 70, ""},
 		{"one too much", &settled, 71, false, 0, problem.ReversalTooLarge},
-		{"nothing left", &Transfer{State: Settled, Amount: hundred, Reversed: 100}, 100, true, 0, problem.ReversalTooLarge},
+		{"nothing left", &spent, 100, true, 0, problem.ReversalTooLarge},
 		{"not settled yet", &Transfer{State: Approved, Amount: hundred}, 10, false, 0, problem.NotReversible},
 		{"blocked", &Transfer{State: Blocked, Amount: hundred}, 10, false, 0, problem.NotReversible},
-		{"a reversal", &Transfer{State: Settled, Reverses: id, Amount: hundred}, 10, false, 0, problem.NotReversible},
+		{"a reversal", &reversal, 10, false, 0, problem.NotReversible},
 		{"unknown", nil, 10, false, 0, problem.NotFound},
 	} {
 		b := &acceptBatch{originals: map[Ref]*Transfer{}}

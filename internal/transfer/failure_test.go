@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"example.com/holdfast/internal/fault"
 	"example.com/holdfast/internal/outbound"
 	"example.com/holdfast/internal/outbound/risk"
 	"example.com/holdfast/internal/transfer"
@@ -15,23 +16,19 @@ import (
 
 func TestACallWithoutAnAnswerIsCountedAndAskedAboutBeforeItIsSentAgain(t *testing.T) {
 	t.Parallel()
+	again := transfertest.Calls{Sends: 2, Finds: 1, Effects: 1}
+	asked := transfertest.Calls{Sends: 1, Finds: 1, Effects: 1}
 	for _, c := range []struct {
 		name  string
 		fault transfertest.Fault
 		want  transfertest.Calls
 	}{
-		{"500", transfertest.Fault{Kind: outbound.KindStatus5xx}, transfertest.Calls{Sends: 2, Finds: 1, Effects: 1}},
-		{"429", transfertest.Fault{Kind: outbound.KindStatus4xx}, transfertest.Calls{Sends: 2, Finds: 1, Effects: 1}},
-		{"full", transfertest.Fault{Kind: outbound.KindFull}, transfertest.Calls{Sends: 2, Finds: 1, Effects: 1}},
-		{"timeout", transfertest.Fault{Kind: outbound.KindTimeout}, transfertest.Calls{Sends: 2, Finds: 1, Effects: 1}},
-		{
-			"timeout after it acted", transfertest.Fault{Kind: outbound.KindTimeout, Acts: true},
-			transfertest.Calls{Sends: 1, Finds: 1, Effects: 1},
-		},
-		{
-			"lost reply", transfertest.Fault{Kind: outbound.KindAmbiguous, Acts: true},
-			transfertest.Calls{Sends: 1, Finds: 1, Effects: 1},
-		},
+		{"500", transfertest.Fault{Kind: outbound.KindStatus5xx}, again},
+		{"429", transfertest.Fault{Kind: outbound.KindStatus4xx}, again},
+		{"full", transfertest.Fault{Kind: outbound.KindFull}, again},
+		{"timeout", transfertest.Fault{Kind: outbound.KindTimeout}, again},
+		{"timeout after it acted", transfertest.Fault{Kind: outbound.KindTimeout, Acts: true}, asked},
+		{"lost reply", transfertest.Fault{Kind: outbound.KindAmbiguous, Acts: true}, asked},
 	} {
 		w := newWorld(t)
 		w.Risk.Next(c.fault)
@@ -60,7 +57,7 @@ func TestAQuestionThatFailsIsAskedAgainAndNothingIsSent(t *testing.T) {
 		transfertest.Fault{Kind: outbound.KindStatus5xx}, // the question
 		transfertest.Fault{Kind: outbound.KindUnreachable},
 	)
-	id := w.settled(t, "k1", 250)
+	id := w.settled(t, 250)
 	require.Equal(t, transfertest.Calls{Sends: 1, Finds: 1, Effects: 1}, w.Risk.Calls(w.screenKey(id)))
 	w.CheckInvariants(t)
 }
@@ -68,16 +65,15 @@ func TestAQuestionThatFailsIsAskedAgainAndNothingIsSent(t *testing.T) {
 func TestBackoffGrowsAndRetryAfterIsObeyed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.Transfers.SetRandom(func() float64 { return 0.999 })
 	w.Risk.Always(transfertest.Fault{Kind: outbound.KindStatus5xx})
 	id := w.Create(t, "k1", 250)
-	for _, atLeast := range []time.Duration{199, 399, 799, 1598} {
+	for _, milliseconds := range []int64{199, 399, 799, 1598} {
 		w.wakeNow(t)
 		w.run(t.Context(), t)
 		got := w.Get(t, id)
-		wait := got.WakeAt.Sub(got.UpdatedAt)
-		require.GreaterOrEqual(t, wait, atLeast*time.Millisecond)
-		require.Less(t, wait, atLeast*time.Millisecond+110*time.Millisecond)
+		wait := got.WakeAt.Sub(got.UpdatedAt).Milliseconds()
+		require.GreaterOrEqual(t, wait, milliseconds)
+		require.Less(t, wait, milliseconds+110)
 	}
 	w.Risk.Always(transfertest.Fault{Kind: outbound.KindStatus4xx, RetryAfter: 7 * time.Second})
 	w.wakeNow(t)
@@ -87,6 +83,19 @@ func TestBackoffGrowsAndRetryAfterIsObeyed(t *testing.T) {
 	require.EqualValues(t, 1, w.Count(t,
 		"SELECT count(*) FROM river_job WHERE state = 'available' AND scheduled_at = $1", got.WakeAt))
 	w.CheckInvariants(t)
+}
+
+func TestAJobThatComesBeforeTheTimeOfARetryCallsNobody(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Risk.Next(transfertest.Fault{Kind: outbound.KindStatus5xx, RetryAfter: time.Second})
+	id := w.Create(t, "k1", 250)
+	args := w.jobArgs(t, "transfer_screen")
+	w.run(t.Context(), t)
+	before, calls := w.Get(t, id), w.Risk.Calls(w.screenKey(id))
+	require.NoError(t, w.Transfers.RunJob(t.Context(), "transfer_screen", 1, 2, args))
+	require.Equal(t, before, w.Get(t, id))
+	require.Equal(t, calls, w.Risk.Calls(w.screenKey(id)))
 }
 
 func TestADeadDependencyExpiresTheTransferAndFreesTheFunds(t *testing.T) {
@@ -193,10 +202,13 @@ func TestANotificationThatNobodyTakesFailsAfterItsWindow(t *testing.T) {
 		age   string
 	}{
 		{"its time is over", transfertest.Fault{Panics: true}, "24 hours"}, // not even sent
-		{"no attempt fits", transfertest.Fault{Kind: outbound.KindStatus5xx, RetryAfter: time.Hour}, "23 hours 30 minutes"},
+		{
+			"no attempt fits",
+			transfertest.Fault{Kind: outbound.KindStatus5xx, RetryAfter: time.Hour},
+			"23 hours 30 minutes",
+		},
 	} {
 		w := newWorld(t)
-		w.Transfers.SetRandom(func() float64 { return 0.999 })
 		w.Notify.Always(transfertest.Fault{Kind: outbound.KindUnreachable})
 		id := w.Create(t, "k1", 250)
 		w.run(t.Context(), t)
@@ -218,11 +230,37 @@ func TestANotificationThatNobodyTakesFailsAfterItsWindow(t *testing.T) {
 	}
 }
 
+func TestAnAttemptThatFailedLateDoesNotUndoWhatAnotherToldMeanwhile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	id := w.Create(t, "k1", 250)
+	require.True(t, w.runOne(t.Context(), t))
+	args := w.jobArgs(t, "transfer_notify")
+	w.Notify.Next(transfertest.Fault{Kind: outbound.KindStatus5xx})
+	failed, goOn, ended := make(chan struct{}), make(chan struct{}), make(chan error)
+	late := fault.With(t.Context(), func(name string) error {
+		if name == transfer.FaultAfterNotify {
+			close(failed)
+			<-goOn
+		}
+		return nil
+	})
+	go func() { ended <- w.Transfers.RunJob(late, "transfer_notify", 1, 1, args) }()
+	<-failed
+	w.run(t.Context(), t)
+	told := w.Get(t, id)
+	require.Equal(t, transfer.NotificationSent, told.Notification)
+	close(goOn)
+	require.NoError(t, <-ended)
+	require.Equal(t, told, w.Get(t, id))
+}
+
 func TestADatabaseErrorOfOneTransferFailsItAlone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	answers := transfertest.ReadAll(t, w.create(t, "k1", w.Item(1), w.Item(2), w.Item(3)))
-	w.Exec(t, "UPDATE holds SET status = 'released' WHERE id = $1", answers[1].ID) // somebody broke it by hand
+	// Somebody broke it by hand.
+	w.Exec(t, "UPDATE holds SET status = 'released' WHERE id = $1", answers[1].ID)
 	w.run(t.Context(), t)
 	for i, want := range []transfer.State{transfer.Settled, transfer.Accepted, transfer.Settled} {
 		require.Equal(t, want, w.Get(t, answers[i].ID).State)

@@ -8,8 +8,8 @@ func Invariants() []invariant.Invariant {
 	return []invariant.Invariant{
 		{
 			Name: "transfer_events_complete", SQL: eventsCompleteSQL,
-			Doc: "A transfer's events are numbered 1 to its version, each begins where the one before ended, " +
-				"and the last one ends in the transfer's state.",
+			Doc: "A transfer's events are numbered 1 to its version, each begins where the one before " +
+				"ended, and the last one ends in the transfer's state.",
 		},
 		{
 			Name: "transfer_moves_legal", SQL: movesLegalSQL,
@@ -42,8 +42,8 @@ func Invariants() []invariant.Invariant {
 		},
 		{
 			Name: "transfer_reversals_bounded", SQL: reversalsBoundedSQL,
-			Doc: "What is reversed of a transfer is the sum of its open and settled reversals and at most its " +
-				"amount, and a reversal goes the other way between the same accounts.",
+			Doc: "What is reversed of a transfer is the sum of its open and settled reversals and at most " +
+				"its amount, and a reversal goes the other way between the same accounts.",
 		},
 		{
 			Name: "transfer_never_forgotten", SQL: neverForgottenSQL,
@@ -60,7 +60,8 @@ func Invariants() []invariant.Invariant {
 const eventsCompleteSQL = `
 SELECT format('transfer %s: %s at version %s, but %s events up to %s end in %s and %s do not follow',
               coalesce(t.id, e.aggregate_id), coalesce(t.state, 'missing'), coalesce(t.version, 0),
-              coalesce(e.n, 0), coalesce(e.last, 0), coalesce(e.ends, 'nothing'), coalesce(e.broken, 0)) AS what
+              coalesce(e.n, 0), coalesce(e.last, 0), coalesce(e.ends, 'nothing'),
+              coalesce(e.broken, 0)) AS what
   FROM transfers t
   FULL JOIN (SELECT s.tenant_id, s.aggregate_id, count(*) AS n, max(s.seq) AS last,
                     (array_agg(s.to_state ORDER BY s.seq DESC))[1] AS ends,

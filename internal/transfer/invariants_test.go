@@ -27,9 +27,10 @@ func invariantNamed(t *testing.T, name string) invariant.Invariant {
 // canceled and one open transfer. Guards of the schema are taken away first.
 func bugs() map[string][]string {
 	event := func(columns string) string {
-		return "INSERT INTO events (tenant_id, aggregate_id, seq, type, from_state, to_state, actor, at) SELECT " +
-			"tenant_id, id, version + 1, " + columns + ", 'bug', now() FROM transfers WHERE "
+		return "INSERT INTO events (tenant_id, aggregate_id, seq, type, from_state, to_state, actor, at) " +
+			"SELECT tenant_id, id, version + 1, " + columns + ", 'bug', now() FROM transfers WHERE "
 	}
+	const due = "UPDATE transfers SET wake_at = now() - interval '11 seconds' WHERE state = 'accepted';"
 	return map[string][]string{
 		"transfer_events_complete": {
 			"DELETE FROM events WHERE to_state = 'approved'",
@@ -64,10 +65,12 @@ func bugs() map[string][]string {
 			"DELETE FROM entries WHERE kind = 'transfer'",
 			"DELETE FROM postings p USING transfers t WHERE t.id = p.entry_id AND p.amount > 0",
 			"UPDATE postings p SET amount = 2 * p.amount FROM transfers t WHERE t.id = p.entry_id",
-			"UPDATE postings p SET account_id = gen_random_uuid() FROM transfers t WHERE t.id = p.entry_id AND p.amount < 0",
+			"UPDATE postings p SET account_id = gen_random_uuid() FROM transfers t " +
+				"WHERE t.id = p.entry_id AND p.amount < 0",
 			"UPDATE postings p SET currency = 'USD' FROM transfers t WHERE t.id = p.entry_id",
 			"UPDATE transfers SET state = 'failed' WHERE state = 'settled'",
-			"INSERT INTO entries SELECT tenant_id, id, 'transfer', NULL, now() FROM transfers WHERE state = 'accepted'",
+			"INSERT INTO entries SELECT tenant_id, id, 'transfer', NULL, now() FROM transfers " +
+				"WHERE state = 'accepted'",
 		},
 		"transfer_reversals_bounded": {
 			"UPDATE transfers SET reversed = reversed + 1 WHERE state = 'settled' AND reverses IS NULL",
@@ -76,9 +79,8 @@ func bugs() map[string][]string {
 			"UPDATE transfers SET to_account = gen_random_uuid() WHERE reverses IS NOT NULL",
 		},
 		"transfer_never_forgotten": {
-			"UPDATE transfers SET wake_at = now() - interval '11 seconds' WHERE state = 'accepted'; DELETE FROM river_job",
-			"UPDATE transfers SET wake_at = now() - interval '11 seconds' WHERE state = 'accepted';" +
-				"UPDATE river_job SET state = 'completed', finalized_at = now()",
+			due + "DELETE FROM river_job",
+			due + "UPDATE river_job SET state = 'completed', finalized_at = now()",
 		},
 		"transfer_notified_at_end": {
 			"UPDATE transfers SET notification = 'sent' WHERE state = 'accepted'",
@@ -92,7 +94,7 @@ func bugs() map[string][]string {
 func TestEveryInvariantFindsItsPlantedBugs(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.reverse(t, "r1", w.settled(t, "k1", 250), 100)
+	w.reverse(t, "r1", w.settled(t, 250), 100)
 	w.runAll(t.Context(), t)
 	w.act(t, "c1", w.Create(t, "k2", 10), transfer.Cancel, "")
 	w.runAll(t.Context(), t)

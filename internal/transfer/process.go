@@ -141,13 +141,25 @@ func (s *Service) settle(ctx context.Context, t Transfer, w work) error {
 	return nil
 }
 
+// recordMax bounds the wait for the commit of what a step came to.
+const recordMax = 5 * time.Second
+
+// recording is a context for the commit of what a step came to. The call was made: a worker that stops
+// still writes down what it heard, or that it heard nothing, so that the next one asks before it sends.
+func recording(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), recordMax)
+}
+
 // move hands a decision to the group commit. Who comes too late reports success: it is done.
 func (s *Service) move(ctx context.Context, m move) error {
+	ctx, cancel := recording(ctx)
+	defer cancel()
 	out, err := s.moves.Do(ctx, m)
 	if err == nil {
 		err = out.err
 	}
 	if err != nil {
+		s.countIllegal(err)
 		return fmt.Errorf("move transfer %s: %w", m.seen.ID, err)
 	}
 	if out.stale {
@@ -165,6 +177,8 @@ func (s *Service) notify(ctx context.Context, t Transfer, w work) error {
 	if err := fault.At(ctx, faultAfterNotify); err != nil {
 		return err
 	}
+	ctx, cancel := recording(ctx)
+	defer cancel()
 	if _, err := s.notes.Do(ctx, n); err != nil {
 		return fmt.Errorf("note notification of transfer %s: %w", t.ID, err)
 	}

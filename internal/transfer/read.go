@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"example.com/holdfast/internal/fsm"
 	"example.com/holdfast/internal/idempotency"
 	"example.com/holdfast/internal/money"
 	"example.com/holdfast/internal/outbox"
@@ -210,7 +211,9 @@ func (a Action) validate(t Transfer) error {
 		if t.State == InReview {
 			return nil
 		}
-		return problem.New(problem.IllegalTransition, "A transfer that is %s waits for no decision.", t.State)
+		return problem.Wrap(problem.IllegalTransition,
+			&fsm.IllegalError{From: string(t.State), Event: string(a.Event)},
+			fmt.Sprintf("A transfer that is %s waits for no decision.", t.State))
 	case Review, Settle, Expire, Fail:
 	}
 	return fmt.Errorf("act on transfer %s: %q is no action", a.ID, a.Event)
@@ -224,6 +227,7 @@ func (s *Service) Act(ctx context.Context, a Action) (idempotency.Response, erro
 			ended = nil // an earlier attempt was rolled back
 			b, out, err := a.run(ctx, tx, s.cfg.Subscriptions)
 			if err != nil {
+				s.countIllegal(err)
 				return idempotency.Response{}, err
 			}
 			ended = b.ended()

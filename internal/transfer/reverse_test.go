@@ -16,7 +16,7 @@ import (
 func TestAFullReversalTakesEverythingBack(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	id := w.settled(t, "k1", 250)
+	id := w.settled(t, 250)
 	back := transfertest.Read(t, w.reverse(t, "r1", id, 0)).ID
 	require.EqualValues(t, 250, w.Get(t, id).Reversed, "at once, so that nobody reverses it again")
 	w.runAll(t.Context(), t)
@@ -32,7 +32,7 @@ func TestAFullReversalTakesEverythingBack(t *testing.T) {
 func TestPartsAreReversedUpToTheWhole(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	id := w.settled(t, "k1", 250)
+	id := w.settled(t, 250)
 	for i, c := range []struct {
 		amount int64
 		code   problem.Code
@@ -57,7 +57,7 @@ func TestPartsAreReversedUpToTheWhole(t *testing.T) {
 func TestARepeatedReversalAnswersTheSameAndMovesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	id := w.settled(t, "k1", 250)
+	id := w.settled(t, 250)
 	first := w.reverse(t, "r1", id, 0)
 	w.runAll(t.Context(), t)
 	before := w.tables(t)
@@ -80,7 +80,7 @@ func TestConcurrentReversalsStayWithinTheWhole(t *testing.T) {
 		accepted int
 	}{"parts": {30, 8}, "all that is left": {0, 1}} {
 		w := newWorld(t)
-		id := w.settled(t, "k1", 250)
+		id := w.settled(t, 250)
 		api := w.processes(t)
 		accepted := 0
 		for _, o := range together(20, func(i int) outcome {
@@ -127,12 +127,15 @@ func TestOnlySettledTransfersAreReversed(t *testing.T) {
 func TestAReversalThatDoesNotSettleGivesItsAmountBack(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	id := w.settled(t, "k1", 250)
+	id := w.settled(t, 250)
 	ends := []struct {
 		state transfer.State
 		end   func(back uuid.UUID)
 	}{
-		{transfer.Blocked, func(uuid.UUID) { w.Risk.Answer(risk.OutcomeBlock, "fraud"); w.runAll(t.Context(), t) }},
+		{transfer.Blocked, func(uuid.UUID) {
+			w.Risk.Answer(risk.OutcomeBlock, "fraud")
+			w.runAll(t.Context(), t)
+		}},
 		{transfer.Canceled, func(back uuid.UUID) { w.act(t, "cancel", back, transfer.Cancel, "") }},
 		{transfer.Expired, func(uuid.UUID) { w.endPromise(t); w.runAll(t.Context(), t) }},
 		{transfer.Failed, func(uuid.UUID) {

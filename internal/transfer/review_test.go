@@ -15,9 +15,15 @@ import (
 func TestAReviewIsDecidedByAnOperator(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	for event, want := range map[transfer.Event]transfer.State{
-		transfer.Approve: transfer.Settled, transfer.Block: transfer.Blocked, transfer.Cancel: transfer.Canceled,
+	for _, c := range []struct {
+		event transfer.Event
+		want  transfer.State
+	}{
+		{transfer.Approve, transfer.Settled},
+		{transfer.Block, transfer.Blocked},
+		{transfer.Cancel, transfer.Canceled},
 	} {
+		event, want := c.event, c.want
 		id := w.inReview(t, "k"+string(event), 250)
 		require.Equal(t, "large", w.Get(t, id).Reason)
 		reviews, err := w.Transfers.Reviews(t.Context(), 10)
@@ -48,7 +54,8 @@ func TestAReviewThatNobodyDecidesExpires(t *testing.T) {
 	w.run(t.Context(), t)
 	require.Equal(t, transfer.InReview, w.Get(t, id).State, "a job that comes early changes nothing")
 
-	w.Exec(t, `UPDATE transfers SET wake_at = now() - interval '1 minute', promise_at = now() - interval '1 minute'`)
+	w.endPromise(t)
+	w.Exec(t, `UPDATE transfers SET wake_at = now() - interval '1 minute'`)
 	n, err := w.Transfers.Sweep(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
@@ -93,7 +100,7 @@ func TestAnActionIsDoneOnceAndAnsweredTheSame(t *testing.T) {
 func TestIllegalActionsAreStoredRefusalsAndNeverSilent(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	ended := w.settled(t, "k1", 1)
+	ended := w.settled(t, 1)
 	open, before := w.Create(t, "k2", 1), w.Get(t, ended)
 	for key, c := range map[string]struct {
 		id    uuid.UUID

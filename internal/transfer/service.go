@@ -2,12 +2,14 @@ package transfer
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"example.com/holdfast/internal/fsm"
 	"example.com/holdfast/internal/groupcommit"
 	"example.com/holdfast/internal/outbound/notify"
 	"example.com/holdfast/internal/outbound/risk"
@@ -16,10 +18,11 @@ import (
 	"example.com/holdfast/internal/telemetry"
 )
 
-// The combiners, measured: more flights or larger batches bring nothing on two cores, and what waits
-// in a full queue waits for less than a second.
+// The combiners, measured: a second flight makes smaller batches that wait for each other's balances
+// (docs/adr/0010), larger batches bring nothing, and what waits in a full queue waits for less than a
+// second.
 const (
-	flights       = 2
+	flights       = 1
 	batchMaxItems = 256
 	queueMaxItems = 4_096
 	bulkBatchMax  = 4
@@ -108,5 +111,12 @@ func (s *Service) count(transfers []Transfer) {
 			reason = t.Reason
 		}
 		s.cfg.Metrics.TransferMoved(string(t.State), reason, t.UpdatedAt.Sub(t.CreatedAt))
+	}
+}
+
+// countIllegal tells the metrics of a move that the table refused, whoever asked for it.
+func (s *Service) countIllegal(err error) {
+	if illegal, ok := errors.AsType[*fsm.IllegalError](err); ok {
+		s.cfg.Metrics.IllegalMove(illegal.From, illegal.Event)
 	}
 }

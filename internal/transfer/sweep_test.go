@@ -86,7 +86,6 @@ func TestABacklogIsNotTakenForForgotten(t *testing.T) {
 func TestARetryThatIsSetForLaterIsNotDisturbed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.Transfers.SetRandom(func() float64 { return 0.999 })
 	w.Risk.Always(transfertest.Fault{Kind: outbound.KindStatus5xx})
 	id := w.Create(t, "k1", 1)
 	for range 5 {
@@ -140,28 +139,33 @@ func TestTwoSweepersWakeEachRowOnce(t *testing.T) {
 	require.EqualValues(t, rows, w.Count(t, "SELECT sum(attempts) FROM transfers"))
 }
 
+// jobArgs are those of the one job of a kind.
+func (w world) jobArgs(t *testing.T, kind string) []byte {
+	t.Helper()
+	var args []byte
+	const read = "SELECT args FROM river_job WHERE kind = $1"
+	require.NoError(t, w.Pool.QueryRow(t.Context(), read, kind).Scan(&args))
+	return args
+}
+
 func TestWhoWasTakenForDeadFindsItsWorkDone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	id := w.Create(t, "k1", 250)
 	release := w.Risk.Hold()
-	stale := make(chan struct{})
-	go func() {
-		defer close(stale)
-		w.runOne(t.Context(), t) // hangs in its call
-	}()
+	stale := make(chan error)
+	work := func(args []byte) { stale <- w.Transfers.RunJob(t.Context(), "transfer_screen", 1, 1, args) }
+	args := w.jobArgs(t, "transfer_screen")
+	go work(args) // hangs in its call
 	<-w.Risk.Entered()
 	w.Exec(t, "DELETE FROM river_job")
 	require.Equal(t, 1, w.sweep(t))
-	taken := make(chan struct{})
-	go func() {
-		defer close(taken)
-		w.runOne(t.Context(), t)
-	}()
+	args = w.jobArgs(t, "transfer_screen")
+	go work(args)
 	<-w.Risk.Entered()
 	release()
-	<-stale
-	<-taken
+	require.NoError(t, <-stale, "who comes too late reports success")
+	require.NoError(t, <-stale)
 	w.runAll(t.Context(), t)
 	require.Equal(t, transfer.Settled, w.Get(t, id).State)
 	require.Equal(t, 1, w.Risk.Calls(w.screenKey(id)).Effects)

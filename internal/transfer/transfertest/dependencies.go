@@ -3,6 +3,7 @@ package transfertest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -172,9 +173,10 @@ func (d *dependency) failure(operation string, f Fault, cause error) error {
 	if cause == nil {
 		cause = fmt.Errorf("scripted %s", f.Kind)
 	}
-	sent := f.Kind != outbound.KindFull && f.Kind != outbound.KindNoBudget && f.Kind != outbound.KindUnreachable
+	kept := []outbound.Kind{outbound.KindFull, outbound.KindNoBudget, outbound.KindUnreachable}
 	return &outbound.Error{
-		Dependency: d.name, Operation: operation, Kind: f.Kind, RetryAfter: f.RetryAfter, Sent: sent, Err: cause,
+		Dependency: d.name, Operation: operation, Kind: f.Kind, RetryAfter: f.RetryAfter,
+		Sent: !slices.Contains(kept, f.Kind), Err: cause,
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"testing"
@@ -111,8 +112,8 @@ func (b *Bundle) Account(tb testing.TB, funds int64) uuid.UUID {
 	return a.ID
 }
 
-// Balance is what an account has posted and held.
-func (b *Bundle) Balance(tb testing.TB, id uuid.UUID) (posted, held int64) { //nolint:nonamedreturns // two numbers
+// Balance is what an account has posted and what of it is held.
+func (b *Bundle) Balance(tb testing.TB, id uuid.UUID) (int64, int64) {
 	tb.Helper()
 	a, err := b.Ledger.Account(tb.Context(), ledger.Ref{TenantID: b.Tenant, ID: id})
 	require.NoError(tb, err)
@@ -174,12 +175,9 @@ func (b *Bundle) Item(amount int64) transfer.New {
 
 // Request asks for items under a key. The same items under the same key are the same request.
 func (b *Bundle) Request(key string, items ...transfer.New) transfer.Create {
-	body, err := json.Marshal(items)
-	if err != nil {
-		body = []byte(err.Error())
-	}
 	return transfer.Create{
-		Key: b.Keyed(key, string(body)), Items: items, Actor: "api:test", Cause: "request:" + key, Render: Render,
+		Key: b.Keyed(key, fmt.Sprintf("%+v", items)), Items: items, Actor: "api:test",
+		Cause: "request:" + key, Render: Render,
 	}
 }
 
@@ -207,7 +205,9 @@ func (b *Bundle) Action(key string, id uuid.UUID, e transfer.Event, reason strin
 		Key: b.Keyed(key, string(e)+id.String()), ID: id, Event: e, Reason: reason, Actor: "operator:test",
 		Cause: "request:" + key,
 		Render: func(t transfer.Transfer) idempotency.Response {
-			return Render([]transfer.Result{{Transfer: t}})
+			response := Render([]transfer.Result{{Transfer: t}})
+			response.Status = http.StatusOK
+			return response
 		},
 	}
 }
@@ -233,7 +233,8 @@ func (b *Bundle) WaitTerminal(tb testing.TB, id uuid.UUID) transfer.Transfer {
 func (b *Bundle) WaitQuiet(tb testing.TB) {
 	tb.Helper()
 	Eventually(tb, "all transfers ended and told", func() bool {
-		return b.Count(tb, "SELECT count(*) FROM transfers WHERE wake_at IS NOT NULL AND state <> 'in_review'") == 0
+		return b.Count(tb, `SELECT count(*) FROM transfers
+		                     WHERE wake_at IS NOT NULL AND state <> 'in_review'`) == 0
 	})
 }
 

@@ -1,0 +1,18 @@
+package jobqueue
+
+import "context"
+
+// What the tests of this package name.
+const (
+	OldestLiveSQL = oldestLive
+	SilenceMax    = silenceMax
+	CalmRounds    = calmRounds
+	MaxAttempts   = maxAttempts
+	NotifyChannel = notifyChannel
+)
+
+// BeatOnce writes one heartbeat.
+func (i *Instance) BeatOnce(ctx context.Context) error { return i.beat(ctx) }
+
+// ReapOnce makes one round of the reaper.
+func (i *Instance) ReapOnce(ctx context.Context) error { return i.reap(ctx) }

@@ -1,0 +1,182 @@
+package jobqueue_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"example.com/holdfast/internal/jobqueue"
+	"example.com/holdfast/internal/pgtest"
+	"example.com/holdfast/internal/pgtx"
+)
+
+func newInstance(pool *pgxpool.Pool, id string) *jobqueue.Instance {
+	return &jobqueue.Instance{
+		ID: id, Host: "here", Version: "test", Pool: pool, Log: slog.New(slog.DiscardHandler),
+	}
+}
+
+// claim makes a running job of an instance.
+func claim(t *testing.T, pool *pgxpool.Pool, n int, by ...string) {
+	t.Helper()
+	enqueue(t, pool, job(jobqueue.QueueRisk, n, now(t, pool)))
+	_, err := pool.Exec(t.Context(), `
+UPDATE river_job SET state = 'running', attempt = 1, attempted_by = $2 WHERE args ->> 'n' = $1`,
+		strconv.Itoa(n), by)
+	require.NoError(t, err)
+}
+
+// silent lets an instance have beaten last some time ago.
+func silent(t *testing.T, pool *pgxpool.Pool, id string, ago time.Duration) {
+	t.Helper()
+	require.NoError(t, newInstance(pool, id).BeatOnce(t.Context()))
+	_, err := pool.Exec(t.Context(),
+		"UPDATE instances SET heartbeat_at = clock_timestamp() - $2::interval WHERE id = $1",
+		id, pgtx.Interval(ago))
+	require.NoError(t, err)
+}
+
+func count(t *testing.T, pool *pgxpool.Pool, sql string) int {
+	t.Helper()
+	var n int
+	require.NoError(t, pool.QueryRow(t.Context(), sql).Scan(&n))
+	return n
+}
+
+func TestTheJobsOfTheDeadAreTakenOverAndThoseOfTheLivingAreNot(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	silent(t, pool, "dead", jobqueue.SilenceMax+time.Second)
+	silent(t, pool, "quiet", jobqueue.SilenceMax/2)
+	claim(t, pool, 1, "dead")
+	claim(t, pool, 2, "quiet")
+	claim(t, pool, 3, "unknown")
+	claim(t, pool, 4, "quiet", "dead") // claimed last by the dead one
+	claim(t, pool, 5, "dead", "quiet")
+	enqueue(t, pool, job(jobqueue.QueueRisk, 6, now(t, pool)))
+
+	me := newInstance(pool, "me")
+	var reaped int64
+	me.Reaped = func(jobs int64) { reaped += jobs }
+	require.NoError(t, me.BeatOnce(t.Context()))
+	require.NoError(t, me.ReapOnce(t.Context()))
+	require.NoError(t, me.ReapOnce(t.Context()))
+	require.EqualValues(t, 3, reaped)
+
+	const stillRunning = "SELECT args ->> 'n' FROM river_job WHERE state = 'running' ORDER BY 1"
+	rows, err := pool.Query(t.Context(), stillRunning)
+	require.NoError(t, err)
+	running, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	require.Equal(t, []string{"2", "5"}, running)
+	require.Equal(t, 3, count(t, pool, "SELECT count(*) FROM river_job WHERE state = 'cancelled'"))
+	require.Equal(t, 3, count(t, pool, `
+SELECT count(*)
+  FROM river_job new
+  JOIN river_job old USING (args, kind, queue, priority, max_attempts, metadata, attempt, scheduled_at)
+ WHERE new.state = 'available' AND old.state = 'cancelled'`), "each is there again, as old as it was")
+	require.Equal(t, 4, count(t, pool, "SELECT count(*) FROM river_job WHERE state = 'available'"))
+}
+
+func TestManyReapersTakeEachJobOverOnce(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	const jobs = 20
+	for n := range jobs {
+		claim(t, pool, n, "dead")
+	}
+	var reaped atomic.Int64
+	var group sync.WaitGroup
+	for i := range 6 {
+		group.Go(func() {
+			me := newInstance(pool, fmt.Sprint("reaper-", i))
+			me.Reaped = func(jobs int64) { reaped.Add(jobs) }
+			if err := me.ReapOnce(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	require.EqualValues(t, jobs, reaped.Load())
+	require.Equal(t, jobs, count(t, pool, "SELECT count(*) FROM river_job WHERE state = 'available'"))
+}
+
+func TestATakenOverJobIsWorkedWithItsCountOfAttempts(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	workers, worked := newWorkers()
+	claim(t, pool, 1, "dead")
+	client, err := jobqueue.NewClient(pool, "me", map[string]int{jobqueue.QueueRisk: 1}, workers,
+		slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	start(t, client)
+	require.NoError(t, newInstance(pool, "me").ReapOnce(t.Context()))
+	got := receive(t, worked)
+	require.Equal(t, 1, got.Args.N)
+	require.Equal(t, 2, got.Attempt, "its worker knows that it ran before")
+}
+
+func TestSilenceSaysNothingRightAfterTheDatabaseWasAway(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	me := newInstance(pool, "me")
+	require.NoError(t, me.BeatOnce(t.Context()))
+	claim(t, pool, 1, "not back yet")
+	away, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.Error(t, me.BeatOnce(away))
+	for range jobqueue.CalmRounds {
+		require.NoError(t, me.ReapOnce(t.Context()))
+		require.Equal(t, 1, count(t, pool, "SELECT count(*) FROM river_job WHERE state = 'running'"))
+	}
+	require.NoError(t, me.ReapOnce(t.Context()))
+	require.Zero(t, count(t, pool, "SELECT count(*) FROM river_job WHERE state = 'running'"))
+}
+
+func TestAnInstanceBeatsFromStartToStop(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	me := newInstance(pool, "me")
+	var reaped atomic.Int64
+	me.Reaped = func(jobs int64) { reaped.Add(jobs) }
+	require.NoError(t, me.Start(t.Context()))
+	const beats = "SELECT count(*) FROM instances WHERE id = 'me' AND heartbeat_at > started_at"
+	claim(t, pool, 1, "dead")
+	claim(t, pool, 2, "me")
+	require.Eventually(t, func() bool {
+		return count(t, pool, beats) == 1 && reaped.Load() == 1
+	}, waitMax, 5*time.Millisecond)
+	require.NoError(t, me.Stop(t.Context()))
+	require.Zero(t, count(t, pool, "SELECT count(*) FROM instances"))
+	require.Equal(t, 1, count(t, pool, "SELECT count(*) FROM river_job WHERE state = 'running'"))
+}
+
+func TestThoseWhoAreLongGoneAreForgottenAndMayComeBack(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	silent(t, pool, "gone", time.Hour)
+	silent(t, pool, "dead", 2*jobqueue.SilenceMax)
+	me := newInstance(pool, "me")
+	require.NoError(t, me.ReapOnce(t.Context()))
+	require.Equal(t, 1, count(t, pool, "SELECT count(*) FROM instances"), "people should see the dead one")
+	require.NoError(t, newInstance(pool, "gone").BeatOnce(t.Context()))
+	require.Equal(t, 2, count(t, pool, "SELECT count(*) FROM instances"))
+}
+
+func TestAnInstanceThatCannotBeatDoesNotStart(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	_, err := pool.Exec(t.Context(), "DROP TABLE instances")
+	require.NoError(t, err)
+	require.ErrorContains(t, newInstance(pool, "me").Start(t.Context()), "write heartbeat of me")
+	require.ErrorContains(t, newInstance(pool, "me").ReapOnce(t.Context()), "take over jobs of dead workers")
+}
