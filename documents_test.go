@@ -14,6 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
+	"example.com/holdfast/internal/fsm"
+	"example.com/holdfast/internal/order"
 	"example.com/holdfast/internal/problem"
 	"example.com/holdfast/internal/telemetry"
 	"example.com/holdfast/internal/transfer"
@@ -30,27 +32,60 @@ var (
 
 func TestTransitionsAreTheSameInGoAndInTheDatabase(t *testing.T) {
 	t.Parallel()
-	migration := read(t, "db/migrations/00005_transfers.sql")
-	_, rows, found := strings.Cut(migration, "INSERT INTO transfer_transitions")
-	require.True(t, found)
-	rows, _, _ = strings.Cut(rows, ";")
-	var migrated, inGo []string
-	for _, m := range migratedEdge.FindAllStringSubmatch(rows, -1) {
-		migrated = append(migrated, strings.Join(m[1:], " "))
-	}
-	for _, e := range transfer.Transitions.Edges() {
-		inGo = append(inGo, fmt.Sprintf("%s %s %s", e.From, e.Event, e.To))
-	}
-	require.ElementsMatch(t, inGo, migrated)
+	require.ElementsMatch(t, edgesOf(transfer.Transitions),
+		migratedEdges(t, "db/migrations/00005_transfers.sql", "transfer_transitions"))
+	require.ElementsMatch(t, edgesOf(order.Transitions),
+		migratedEdges(t, "db/migrations/00008_orders.sql", "order_transitions"))
 }
 
-func TestGeneratedDiagramOfTheTourIsCurrent(t *testing.T) {
+func edgesOf[S, E ~string](table fsm.Table[S, E]) []string {
+	var edges []string
+	for _, e := range table.Edges() {
+		edges = append(edges, fmt.Sprintf("%s %s %s", e.From, e.Event, e.To))
+	}
+	return edges
+}
+
+func migratedEdges(t *testing.T, file, table string) []string {
+	t.Helper()
+	_, rows, found := strings.Cut(read(t, file), "INSERT INTO "+table)
+	require.True(t, found)
+	rows, _, _ = strings.Cut(rows, ";")
+	var edges []string
+	for _, m := range migratedEdge.FindAllStringSubmatch(rows, -1) {
+		edges = append(edges, strings.Join(m[1:], " "))
+	}
+	return edges
+}
+
+func TestGeneratedDiagramsOfTheTourAreCurrent(t *testing.T) {
 	t.Parallel()
 	tour := read(t, tourPath)
-	drawn := diagram.FindStringSubmatchIndex(tour)
-	require.NotNil(t, drawn, "docs/tour.md has no state diagram")
-	current := transfer.Transitions.Mermaid(transfer.Accepted)
-	compareOrWrite(t, tourPath, tour[:drawn[2]]+current+tour[drawn[3]:])
+	drawn := diagram.FindAllStringSubmatchIndex(tour, -1)
+	require.Len(t, drawn, 2, "docs/tour.md has a state diagram of transfers and one of orders")
+	compareOrWrite(t, tourPath, tour[:drawn[0][2]]+transfer.Transitions.Mermaid(transfer.Accepted)+
+		tour[drawn[0][3]:drawn[1][2]]+order.Transitions.Mermaid(order.Pending)+tour[drawn[1][3]:])
+}
+
+// TestDomainsHaveTheSameShape lets who has read one domain find their way in the other: its files have
+// the same names, but for that of its noun.
+func TestDomainsHaveTheSameShape(t *testing.T) {
+	t.Parallel()
+	files := func(domain string) []string {
+		entries, err := os.ReadDir(filepath.Join("internal", domain))
+		require.NoError(t, err)
+		var names []string
+		for _, e := range entries {
+			if name := e.Name(); strings.HasSuffix(name, ".go") && !isTest(name) {
+				names = append(names, strings.Replace(name, domain+".go", "noun.go", 1))
+			}
+		}
+		return names
+	}
+	require.Contains(t, files("order"), "noun.go")
+	require.ElementsMatch(t, files("transfer"), files("order"))
+	require.DirExists(t, "internal/transfer/transfertest")
+	require.DirExists(t, "internal/order/ordertest")
 }
 
 // TestTheReadingPathIsShort counts the numbered files of the tour.
