@@ -50,8 +50,16 @@ var layers = []layer{
 		[]string{"internal/idempotency", "internal/outbox", "internal/tenancy"},
 		[]string{"leaf", "platform", "mechanism"},
 	},
-	{"resource", []string{"internal/inventory", "internal/ledger"}, []string{"leaf", "platform", "mechanism"}},
-	{"domain", []string{"internal/order", "internal/transfer"}, []string{"leaf", "platform", "mechanism", "resource"}},
+	{
+		"resource",
+		[]string{"internal/inventory", "internal/ledger"},
+		[]string{"leaf", "platform", "mechanism"},
+	},
+	{
+		"domain",
+		[]string{"internal/order", "internal/transfer"},
+		[]string{"leaf", "platform", "mechanism", "resource"},
+	},
 	{
 		"transport",
 		[]string{"internal/httpapi"},

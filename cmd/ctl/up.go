@@ -224,7 +224,8 @@ Place an order for two kilos of apples tomorrow morning:
   curl -sS {base}/v1/orders \
     -H 'Authorization: Bearer {key}' \
     -H "Idempotency-Key: order-$(date +%s)" -H 'Content-Type: application/json' \
-    -d '{"customer_account":"{from}","merchant_account":"{to}","location":"{location}","slot":"{slot}","lines":[{"sku":"{sku}","quantity":2}]}'
+    -d '{"customer_account":"{from}","merchant_account":"{to}","location":"{location}",
+         "slot":"{slot}","lines":[{"sku":"{sku}","quantity":2}]}'
 
 See your orders, newest first:
 

@@ -15,7 +15,8 @@ import (
 // orderEdges is written down once more, by hand: the test holds the trigger, not its table, to the design.
 func orderEdges() map[string][]string {
 	return map[string][]string{
-		"pending": {"reserved", "canceled"}, "reserved": {"confirmed", "canceled"}, "confirmed": nil, "canceled": nil,
+		"pending": {"reserved", "canceled"}, "reserved": {"confirmed", "canceled"},
+		"confirmed": nil, "canceled": nil,
 	}
 }
 
@@ -38,7 +39,10 @@ INSERT INTO orders (tenant_id, id, customer_account, merchant_account, location,
                     version, wake_at, promise_at, created_at, updated_at)
 VALUES ($1, $1, gen_random_uuid(), gen_random_uuid(), 'main', 'EUR', 100, 'pending', 7, now(), now(), now(),
         now())`, id)
-	way := map[string][]string{"reserved": {"reserved"}, "confirmed": {"reserved", "confirmed"}, "canceled": {"canceled"}}
+	way := map[string][]string{
+		"reserved": {"reserved"}, "confirmed": {"reserved", "confirmed"},
+		"canceled": {"canceled"},
+	}
 	for _, next := range way[state] {
 		run(t, pool, moveOrder, id, next, 1)
 	}
@@ -66,10 +70,12 @@ func TestTheTriggerRefusesIllegalMovesOfOrders(t *testing.T) {
 		}
 	}
 	id := anOrder(t, pool, "pending")
-	require.Equal(t, codeIllegalMove, attempt(t, pool, "UPDATE orders SET id = gen_random_uuid() WHERE id = $1", id),
+	require.Equal(t, codeIllegalMove, attempt(t, pool,
+		"UPDATE orders SET id = gen_random_uuid() WHERE id = $1", id),
 		"a changed key does not hide the move")
 }
 
+//nolint:lll // a table reads by lines
 func TestOrderChecks(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.New(t)
@@ -102,6 +108,7 @@ func TestOrderChecks(t *testing.T) {
 	}
 }
 
+//nolint:lll // a table reads by lines
 func TestInventoryChecks(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.New(t)
@@ -109,8 +116,10 @@ func TestInventoryChecks(t *testing.T) {
 	run(t, pool, "INSERT INTO tenants (id, name) VALUES ($1, 'acme')", id)
 	run(t, pool, "INSERT INTO skus VALUES ($1, $1, 'code', 'name', 5, 'EUR', now())", id)
 	run(t, pool, "INSERT INTO stock VALUES ($1, $1, 'main', 10, 4, 1)", id)
-	run(t, pool, "INSERT INTO reservations VALUES ($1, $1, $1, $1, 'main', 4, 'active', now(), now(), now())", id)
-	run(t, pool, `INSERT INTO delivery_slots VALUES ($1, $1, 'main', now(), now() + interval '1 hour', 2, 1, 'open', now())`, id)
+	run(t, pool,
+		"INSERT INTO reservations VALUES ($1, $1, $1, $1, 'main', 4, 'active', now(), now(), now())", id)
+	run(t, pool,
+		`INSERT INTO delivery_slots VALUES ($1, $1, 'main', now(), now() + interval '1 hour', 2, 1, 'open', now())`, id)
 	for _, c := range []struct{ name, sql, code string }{
 		{"reserve all", "UPDATE stock SET reserved = 10", ""},
 		{"oversell", "UPDATE stock SET reserved = 11", codeCheck},

@@ -69,9 +69,10 @@ func (c catalogue) skus(ctx context.Context) ([]uuid.UUID, error) {
 }
 
 func (c catalogue) sku(ctx context.Context, n inventory.NewSKU) (uuid.UUID, error) {
-	response, err := c.stock.CreateSKU(ctx, c.key("sku "+n.Code), n, func(k inventory.SKU) idempotency.Response {
-		return named(k.ID)
-	})
+	response, err := c.stock.CreateSKU(ctx, c.key("sku "+n.Code), n,
+		func(k inventory.SKU) idempotency.Response {
+			return named(k.ID)
+		})
 	if err != nil {
 		return uuid.Nil, err
 	}
@@ -80,7 +81,8 @@ func (c catalogue) sku(ctx context.Context, n inventory.NewSKU) (uuid.UUID, erro
 		return uuid.Nil, fmt.Errorf("create SKU %s: %s", n.Code, response.Body)
 	}
 	_, err = c.stock.ChangeStock(ctx, c.key("stock "+n.Code), inventory.Change{
-		SKU: id, Location: demoLocation, Kind: inventory.Restock, Quantity: demoStock, Reason: "opening stock",
+		SKU: id, Location: demoLocation, Kind: inventory.Restock, Quantity: demoStock,
+		Reason: "opening stock",
 	}, func(inventory.Stock) idempotency.Response { return named(id) })
 	return id, err
 }
@@ -113,7 +115,8 @@ func (c catalogue) slots(ctx context.Context, now time.Time) ([]uuid.UUID, error
 func (c catalogue) key(what string) idempotency.Keyed {
 	key := "seed " + what
 	return idempotency.Keyed{
-		Key: idempotency.Key{TenantID: c.tenantID, Key: key, Hash: idempotency.Hash("", "seed", "1", []byte(key))},
+		Key: idempotency.Key{TenantID: c.tenantID, Key: key, Hash: idempotency.Hash("", "seed", "1",
+			[]byte(key))},
 		Refuse: func(e *problem.Error) idempotency.Response {
 			return idempotency.Response{Status: problem.MeaningOf(e.Code).Status, Body: []byte(e.Detail)}
 		},

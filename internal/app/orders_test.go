@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 	"testing"
 	"time"
 
@@ -18,11 +19,15 @@ func TestAnOrderIsConfirmedThroughTheWholeSystem(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
 	body := fmt.Sprintf(
-		`{"customer_account":%q,"merchant_account":%q,"location":%q,"slot":%q,"lines":[{"sku":%q,"quantity":2}]}`,
+		`{"customer_account":%q,"merchant_account":%q,"location":%q,"slot":%q,`+
+			`"lines":[{"sku":%q,"quantity":2}]}`,
 		s.demo.Accounts[0], s.demo.Accounts[1], s.demo.Location, s.demo.Slots[0], s.demo.SKUs[0])
 	status, text := s.call(t, http.MethodPost, "/v1/orders", body, "Idempotency-Key", "one")
 	require.Equal(t, http.StatusAccepted, status, text)
-	var accepted struct{ ID, Status string }
+	var accepted struct {
+		ID     string `json:"id"`
+		Status string `json:"status"`
+	}
 	require.NoError(t, json.Unmarshal([]byte(text), &accepted))
 	require.Equal(t, "pending", accepted.Status)
 
@@ -30,7 +35,9 @@ func TestAnOrderIsConfirmedThroughTheWholeSystem(t *testing.T) {
 	require.Equal(t, http.StatusOK, status)
 	require.Contains(t, text, `"status":"confirmed"`)
 	var ended struct {
-		Total struct{ Value int64 }
+		Total struct {
+			Value int64 `json:"value"`
+		} `json:"total"`
 	}
 	require.NoError(t, json.Unmarshal([]byte(text), &ended))
 
@@ -39,7 +46,7 @@ func TestAnOrderIsConfirmedThroughTheWholeSystem(t *testing.T) {
 	require.Contains(t, text, `"on_hand":9998`)
 	status, text = s.call(t, http.MethodGet, "/v1/accounts/"+s.demo.Accounts[1].String(), "")
 	require.Equal(t, http.StatusOK, status)
-	require.Contains(t, text, fmt.Sprint(100_000_000+ended.Total.Value))
+	require.Contains(t, text, strconv.FormatInt(100_000_000+ended.Total.Value, 10))
 }
 
 func TestSeedingTwiceKeepsTheCatalogue(t *testing.T) {

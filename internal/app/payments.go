@@ -99,7 +99,9 @@ func (p Payments) find(ctx context.Context, pay order.Payment) (transfer.Transfe
 }
 
 // cancel ends an open transfer, and reads how it is then: it may have settled meanwhile.
-func (p Payments) cancel(ctx context.Context, pay order.Payment, ref transfer.Ref) (transfer.Transfer, error) {
+func (p Payments) cancel(
+	ctx context.Context, pay order.Payment, ref transfer.Ref,
+) (transfer.Transfer, error) {
 	_, err := p.transfers.Act(ctx, transfer.Action{
 		Key: keyed(pay, "cancel"), ID: ref.ID, Event: transfer.Cancel, Reason: "order canceled",
 		Actor: pay.Actor, Cause: pay.Cause,
@@ -118,7 +120,8 @@ func keyed(pay order.Payment, step string) idempotency.Keyed {
 	key := "order " + pay.Order.ID.String() + "/" + step
 	return idempotency.Keyed{
 		Key: idempotency.Key{
-			TenantID: pay.Order.TenantID, Key: key, Hash: idempotency.Hash("", "order payment", "1", []byte(key)),
+			TenantID: pay.Order.TenantID, Key: key, Hash: idempotency.Hash("", "order payment", "1",
+				[]byte(key)),
 		},
 		Refuse: func(e *problem.Error) idempotency.Response {
 			return render([]transfer.Result{{Refused: e}})

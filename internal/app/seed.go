@@ -22,7 +22,8 @@ const (
 	demoCurrency = "EUR"
 )
 
-// Demo is what a newcomer needs to send a first transfer and to place a first order. The keys are new at each start, since only
+// Demo is what a newcomer needs to send a first transfer and to place a first order. The keys are new at
+// each start, since only
 // their hashes are stored.
 type Demo struct {
 	TenantID uuid.UUID

@@ -80,27 +80,31 @@ type taken struct {
 	sku   uuid.UUID
 }
 
-// kept is what a reservation and a booking have in common. was is the status that the row has; it is
-// empty while there is none.
+// kept is what a reservation and a booking have in common: what they are now, and what their row says.
+// was is empty while there is no row.
 type kept struct {
-	was, status string
-	expires     time.Time
+	status  string
+	expires time.Time
+	was     string
+	expired time.Time
 }
 
+func keptBefore(status string, expires time.Time) kept { return kept{status, expires, status, expires} }
+
+func (k kept) fresh() bool   { return k.was == "" }
+func (k kept) changed() bool { return k.was != k.status || !k.expired.Equal(k.expires) }
+
 func (k kept) lapsed(now time.Time) bool { return k.status != StatusActive || !now.Before(k.expires) }
-func (k kept) dirty() bool               { return k.was != k.status }
 
 type reservation struct {
 	kept
 	location string
 	quantity int64
-	expired  time.Time // the expiry that the row has
 }
 
 type booking struct {
 	kept
-	slot    uuid.UUID
-	expired time.Time
+	slot uuid.UUID
 }
 
 type entry struct {
@@ -170,7 +174,8 @@ func (b *Book) lockStock(read *pgx.Batch, places []place) {
 	var tenants, skus []uuid.UUID
 	var locations []string
 	for _, p := range sortedSet(places, comparePlaces) {
-		tenants, skus, locations = append(tenants, p.tenantID), append(skus, p.sku), append(locations, p.location)
+		tenants, skus, locations = append(tenants, p.tenantID), append(skus, p.sku), append(locations,
+			p.location)
 	}
 	pgtx.Read(read, func(r inventorydb.Stock) {
 		b.stock[place{r.TenantID, r.SkuID, r.Location}] = &level{
@@ -181,14 +186,13 @@ func (b *Book) lockStock(read *pgx.Batch, places []place) {
 
 func (b *Book) learnReservation(r inventorydb.Reservations) {
 	b.reservations[taken{Ref{r.TenantID, r.OrderID}, r.SkuID}] = &reservation{
-		kept: kept{r.Status, r.Status, r.ExpiresAt}, location: r.Location, quantity: r.Quantity,
-		expired: r.ExpiresAt,
+		kept: keptBefore(r.Status, r.ExpiresAt), location: r.Location, quantity: r.Quantity,
 	}
 }
 
 func (b *Book) learnBooking(r inventorydb.SlotBookings) {
 	b.bookings[Ref{r.TenantID, r.OrderID}] = &booking{
-		kept: kept{r.Status, r.Status, r.ExpiresAt}, slot: r.SlotID, expired: r.ExpiresAt,
+		kept: keptBefore(r.Status, r.ExpiresAt), slot: r.SlotID,
 	}
 }
 
@@ -251,7 +255,8 @@ func (b *Book) checkFree(c Claim) error {
 	for _, l := range c.Lines {
 		r := b.reservations[taken{c.Owner, l.SKU}]
 		if l.Quantity <= 0 || l.Quantity > QuantityMax {
-			return fmt.Errorf("reserve %s: quantity %d is not between 1 and %d", c.Owner.ID, l.Quantity, QuantityMax)
+			return fmt.Errorf("reserve %s: quantity %d is not between 1 and %d", c.Owner.ID, l.Quantity,
+				QuantityMax)
 		}
 		if r != nil && (r.status == StatusActive || r.status == StatusConsumed ||
 			r.location != c.Location || r.quantity != l.Quantity) {

@@ -8,7 +8,7 @@ func Invariants() []invariant.Invariant {
 	return []invariant.Invariant{
 		{
 			Name: "stock_never_oversold", SQL: neverOversoldSQL,
-			Doc: "What is reserved is not negative and not more than what is on hand, and that never was negative.",
+			Doc: "What is reserved is neither negative nor more than is on hand, which never was negative.",
 		},
 		{
 			Name: "stock_equals_entries", SQL: stockEqualsEntriesSQL,
@@ -28,11 +28,11 @@ func Invariants() []invariant.Invariant {
 		},
 		{
 			Name: "booked_equals_bookings", SQL: bookedSQL,
-			Doc: "The booked places of a slot are its active and consumed bookings, and not more than it has.",
+			Doc: "The booked places of a slot are its active and consumed bookings, no more than it has.",
 		},
 		{
 			Name: "inventory_complete", SQL: inventoryCompleteSQL,
-			Doc: "A reservation, an entry and stock have their SKU, a reservation its stock, a booking its slot.",
+			Doc: "Stock has its SKU, a reservation its stock, a booking its slot.",
 		},
 	}
 }
@@ -42,7 +42,8 @@ SELECT format('SKU %s at %s: %s of %s reserved', s.sku_id, s.location, s.reserve
   FROM stock s
  WHERE s.reserved < 0 OR s.reserved > s.on_hand
 UNION ALL
-SELECT format('SKU %s at %s: %s on hand at version %s', e.sku_id, e.location, e.on_hand_after, e.stock_version)
+SELECT format('SKU %s at %s: %s on hand at version %s', e.sku_id, e.location, e.on_hand_after,
+              e.stock_version)
   FROM stock_entries e
  WHERE e.on_hand_after < 0`
 

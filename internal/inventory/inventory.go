@@ -164,7 +164,8 @@ func (c Change) validate() error {
 	case c.Kind != Restock && c.Kind != Adjust:
 		return problem.Invalid("/kind", "has to be restock or adjust")
 	case c.Quantity == 0 || c.Quantity > QuantityMax || c.Quantity < -QuantityMax:
-		return problem.Invalid("/quantity", "has to be 1 to %d, or its negative for an adjustment", QuantityMax)
+		return problem.Invalid("/quantity", "has to be 1 to %d, or its negative for an adjustment",
+			QuantityMax)
 	case c.Kind == Restock && c.Quantity < 0:
 		return problem.Invalid("/quantity", "of a restock has to be positive")
 	}

@@ -122,7 +122,10 @@ func (s *Service) Stock(ctx context.Context, ref Ref) ([]Stock, error) {
 	}
 	stock := make([]Stock, len(rows))
 	for i, r := range rows {
-		stock[i] = Stock{SKU: r.SkuID, Location: r.Location, OnHand: r.OnHand, Reserved: r.Reserved, Version: r.Version}
+		stock[i] = Stock{
+			SKU: r.SkuID, Location: r.Location, OnHand: r.OnHand, Reserved: r.Reserved,
+			Version: r.Version,
+		}
 	}
 	return stock, nil
 }
@@ -135,7 +138,7 @@ func (s *Service) ChangeStock(
 		return idempotency.Response{}, err
 	}
 	work := func(ctx context.Context, tx pgx.Tx, _ time.Time) (idempotency.Response, error) {
-		stock, err := s.changeStock(ctx, tx, key.TenantID, c)
+		stock, err := s.postChange(ctx, tx, key.TenantID, c)
 		if err != nil {
 			return idempotency.Response{}, err
 		}
@@ -144,7 +147,7 @@ func (s *Service) ChangeStock(
 	return idempotency.Run(ctx, s.pool, "change stock", key, work)
 }
 
-func (s *Service) changeStock(ctx context.Context, tx pgx.Tx, tenantID uuid.UUID, c Change) (Stock, error) {
+func (s *Service) postChange(ctx context.Context, tx pgx.Tx, tenantID uuid.UUID, c Change) (Stock, error) {
 	if _, err := s.readSKU(ctx, tx, Ref{tenantID, c.SKU}); err != nil {
 		return Stock{}, err
 	}
@@ -161,7 +164,10 @@ func (s *Service) changeStock(ctx context.Context, tx pgx.Tx, tenantID uuid.UUID
 		return Stock{}, err
 	}
 	l := book.stock[at]
-	return Stock{SKU: c.SKU, Location: c.Location, OnHand: l.onHand, Reserved: l.reserved, Version: l.version}, nil
+	return Stock{
+		SKU: c.SKU, Location: c.Location, OnHand: l.onHand, Reserved: l.reserved,
+		Version: l.version,
+	}, nil
 }
 
 // apply locks, decides and writes in a transaction that is open already.

@@ -2,6 +2,7 @@ package inventory_test
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +17,8 @@ import (
 )
 
 func renderSlot(d inventory.Slot) idempotency.Response {
-	return idempotency.Response{Status: 200, Body: fmt.Appendf(nil, "%s %d/%d", d.Status, d.Booked, d.Capacity)}
+	return idempotency.Response{Status: 200, Body: fmt.Appendf(nil, "%s %d/%d", d.Status, d.Booked,
+		d.Capacity)}
 }
 
 func renderSKU(k inventory.SKU) idempotency.Response {
@@ -29,7 +31,8 @@ func TestStockChangesByEntriesAndNeverBelowWhatIsReserved(t *testing.T) {
 	one := b.sku(t, "one", 5)
 	require.NoError(t, b.reserve(t, b.claim(uuid.Nil, 3, one)))
 	require.Equal(t, string(problem.InsufficientStock), b.change(t, "k1", one, inventory.Adjust, -3))
-	require.Equal(t, string(problem.InsufficientStock), b.change(t, "k1", one, inventory.Adjust, -3), "stored")
+	require.Equal(t, string(problem.InsufficientStock), b.change(t, "k1", one, inventory.Adjust, -3),
+		"stored")
 	b.requireStock(t, one, 5, 3, 1)
 	require.Contains(t, b.change(t, "k2", one, inventory.Adjust, -2), "OnHand:3 Reserved:3 Version:2")
 	require.Contains(t, b.change(t, "k2", one, inventory.Adjust, -2), "OnHand:3", "once per key")
@@ -42,6 +45,7 @@ func TestStockChangesByEntriesAndNeverBelowWhatIsReserved(t *testing.T) {
 	b.requireInvariants(t)
 }
 
+//nolint:lll // a table reads by lines
 func TestBadChangesAreRefused(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -73,7 +77,7 @@ func TestACodeNamesOneSKU(t *testing.T) {
 	var group errgroup.Group
 	for i := range answers {
 		group.Go(func() error {
-			response, err := b.inventory.CreateSKU(t.Context(), b.keyed(fmt.Sprint(i)), inventory.NewSKU{
+			response, err := b.inventory.CreateSKU(t.Context(), b.keyed(strconv.Itoa(i)), inventory.NewSKU{
 				Code: "same", Name: "n", Price: 1, Currency: "EUR",
 			}, renderSKU)
 			answers[i] = string(response.Body)

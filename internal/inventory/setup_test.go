@@ -40,7 +40,8 @@ func setup(t *testing.T) bundle {
 
 func (b bundle) keyed(key string) idempotency.Keyed {
 	return idempotency.Keyed{
-		Key: idempotency.Key{TenantID: b.tenant, Key: key, Hash: idempotency.Hash("POST", "/test", "1", []byte(key))},
+		Key: idempotency.Key{TenantID: b.tenant, Key: key, Hash: idempotency.Hash("POST", "/test", "1",
+			[]byte(key))},
 		Refuse: func(p *problem.Error) idempotency.Response {
 			return idempotency.Response{Status: problem.MeaningOf(p.Code).Status, Body: []byte(p.Code)}
 		},
@@ -77,9 +78,10 @@ func (b bundle) change(t *testing.T, key string, sku uuid.UUID, kind inventory.K
 
 func (b bundle) slot(t *testing.T, key string, n inventory.NewSlot) uuid.UUID {
 	t.Helper()
-	response, err := b.inventory.CreateSlot(t.Context(), b.keyed(key), n, func(d inventory.Slot) idempotency.Response {
-		return idempotency.Response{Status: 201, Body: []byte(d.ID.String())}
-	})
+	response, err := b.inventory.CreateSlot(t.Context(), b.keyed(key), n,
+		func(d inventory.Slot) idempotency.Response {
+			return idempotency.Response{Status: 201, Body: []byte(d.ID.String())}
+		})
 	require.NoError(t, err)
 	id, err := uuid.ParseBytes(response.Body)
 	require.NoError(t, err, "%s", response.Body)
@@ -89,7 +91,10 @@ func (b bundle) slot(t *testing.T, key string, n inventory.NewSlot) uuid.UUID {
 // soon is a slot that the tests can book.
 func soon(capacity int64) inventory.NewSlot {
 	begins := time.Date(2099, 1, 1, 9, 0, 0, 0, time.UTC)
-	return inventory.NewSlot{Location: location, StartsAt: begins, EndsAt: begins.Add(time.Hour), Capacity: capacity}
+	return inventory.NewSlot{
+		Location: location, StartsAt: begins, EndsAt: begins.Add(time.Hour),
+		Capacity: capacity,
+	}
 }
 
 // claim takes a quantity of each SKU.

@@ -75,63 +75,62 @@ func (b *Book) writeEntries(ctx context.Context, q *inventorydb.Queries, db pgtx
 
 // writeReservations inserts those that have no row yet and moves the others from what their row says.
 func (b *Book) writeReservations(ctx context.Context, q *inventorydb.Queries, db pgtx.Writer) error {
-	added, moved := inventorydb.InsertReservationsParams{Now: b.now}, inventorydb.MoveReservationsParams{Now: b.now}
+	n, m := inventorydb.InsertReservationsParams{Now: b.now}, inventorydb.MoveReservationsParams{Now: b.now}
 	for _, key := range sortedKeys(b.reservations, compareTaken) {
 		r := b.reservations[key]
-		switch {
-		case r.was == "":
+		if r.fresh() {
 			id, err := uuid.NewV7()
 			if err != nil {
 				return fmt.Errorf("make reservation id: %w", err)
 			}
-			added.Tenants, added.Orders = append(added.Tenants, key.owner.TenantID), append(added.Orders, key.owner.ID)
-			added.Skus, added.Ids = append(added.Skus, key.sku), append(added.Ids, id)
-			added.Locations, added.Quantities = append(added.Locations, r.location), append(added.Quantities, r.quantity)
-			added.Statuses, added.ExpiresAt = append(added.Statuses, r.status), append(added.ExpiresAt, r.expires)
-		case r.dirty() || !r.expires.Equal(r.expired):
-			moved.Tenants, moved.Orders = append(moved.Tenants, key.owner.TenantID), append(moved.Orders, key.owner.ID)
-			moved.Skus, moved.Quantities = append(moved.Skus, key.sku), append(moved.Quantities, r.quantity)
-			moved.FromStatuses, moved.ToStatuses = append(moved.FromStatuses, r.was), append(moved.ToStatuses, r.status)
-			moved.ExpiresAt = append(moved.ExpiresAt, r.expires)
+			n.Tenants, n.Orders = append(n.Tenants, key.owner.TenantID), append(n.Orders, key.owner.ID)
+			n.Skus, n.Ids = append(n.Skus, key.sku), append(n.Ids, id)
+			n.Locations, n.Quantities = append(n.Locations, r.location), append(n.Quantities, r.quantity)
+			n.Statuses, n.ExpiresAt = append(n.Statuses, r.status), append(n.ExpiresAt, r.expires)
+		} else if r.changed() {
+			m.Tenants, m.Orders = append(m.Tenants, key.owner.TenantID), append(m.Orders, key.owner.ID)
+			m.Skus, m.Quantities = append(m.Skus, key.sku), append(m.Quantities, r.quantity)
+			m.FromStatuses, m.ToStatuses = append(m.FromStatuses, r.was), append(m.ToStatuses, r.status)
+			m.ExpiresAt = append(m.ExpiresAt, r.expires)
 		}
 	}
-	if len(added.Orders) > 0 {
-		if err := q.InsertReservations(ctx, db, added); err != nil {
+	if len(n.Orders) > 0 {
+		if err := q.InsertReservations(ctx, db, n); err != nil {
 			return err
 		}
 	}
-	if len(moved.Orders) == 0 {
+	if len(m.Orders) == 0 {
 		return nil
 	}
-	return q.MoveReservations(ctx, db, moved)
+	return q.MoveReservations(ctx, db, m)
 }
 
 func compareTaken(a, b taken) int {
 	return cmp.Or(compareRefs(a.owner, b.owner), bytes.Compare(a.sku[:], b.sku[:]))
 }
 
+// writeBookings does the same for places in slots.
 func (b *Book) writeBookings(ctx context.Context, q *inventorydb.Queries, db pgtx.Writer) error {
-	added, moved := inventorydb.InsertBookingsParams{Now: b.now}, inventorydb.MoveBookingsParams{Now: b.now}
+	n, m := inventorydb.InsertBookingsParams{Now: b.now}, inventorydb.MoveBookingsParams{Now: b.now}
 	for _, owner := range sortedKeys(b.bookings, compareRefs) {
 		k := b.bookings[owner]
-		switch {
-		case k.was == "":
-			added.Tenants, added.Orders = append(added.Tenants, owner.TenantID), append(added.Orders, owner.ID)
-			added.Slots, added.Statuses = append(added.Slots, k.slot), append(added.Statuses, k.status)
-			added.ExpiresAt = append(added.ExpiresAt, k.expires)
-		case k.dirty() || !k.expires.Equal(k.expired):
-			moved.Tenants, moved.Orders = append(moved.Tenants, owner.TenantID), append(moved.Orders, owner.ID)
-			moved.Slots, moved.FromStatuses = append(moved.Slots, k.slot), append(moved.FromStatuses, k.was)
-			moved.ToStatuses, moved.ExpiresAt = append(moved.ToStatuses, k.status), append(moved.ExpiresAt, k.expires)
+		if k.fresh() {
+			n.Tenants, n.Orders = append(n.Tenants, owner.TenantID), append(n.Orders, owner.ID)
+			n.Slots, n.Statuses = append(n.Slots, k.slot), append(n.Statuses, k.status)
+			n.ExpiresAt = append(n.ExpiresAt, k.expires)
+		} else if k.changed() {
+			m.Tenants, m.Orders = append(m.Tenants, owner.TenantID), append(m.Orders, owner.ID)
+			m.Slots, m.FromStatuses = append(m.Slots, k.slot), append(m.FromStatuses, k.was)
+			m.ToStatuses, m.ExpiresAt = append(m.ToStatuses, k.status), append(m.ExpiresAt, k.expires)
 		}
 	}
-	if len(added.Orders) > 0 {
-		if err := q.InsertBookings(ctx, db, added); err != nil {
+	if len(n.Orders) > 0 {
+		if err := q.InsertBookings(ctx, db, n); err != nil {
 			return err
 		}
 	}
-	if len(moved.Orders) == 0 {
+	if len(m.Orders) == 0 {
 		return nil
 	}
-	return q.MoveBookings(ctx, db, moved)
+	return q.MoveBookings(ctx, db, m)
 }

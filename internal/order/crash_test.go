@@ -155,7 +155,7 @@ func TestACrashBeforeTheReplyLeavesOneOrder(t *testing.T) {
 func TestALostWorkerIsReplaced(t *testing.T) {
 	t.Parallel()
 	b := ordertest.New(t)
-	first := b.StartWorker(t.Context(), t, "first")
+	first := b.StartWorker(t, "first")
 	var ids []uuid.UUID
 	for range 30 {
 		ids = append(ids, b.Place(t, uuid.NewString(), b.Item(1)))
@@ -164,7 +164,7 @@ func TestALostWorkerIsReplaced(t *testing.T) {
 		return b.Count(t, "SELECT count(*) FROM orders WHERE state <> 'pending'") > 0
 	})
 	require.NoError(t, first.Stop(t.Context()))
-	b.StartWorker(t.Context(), t, "second")
+	b.StartWorker(t, "second")
 	requireEnds(t, b, ids, map[string]int{"confirmed ": 10, "canceled stock": 20})
 	b.WaitQuiet(t)
 	b.CheckInvariants(t)
@@ -204,8 +204,10 @@ func TestAReversalThatIsBlockedIsTriedAgain(t *testing.T) {
 	w.finish(t)
 	w.Bundle.Bundle.WaitQuiet(t)
 	w.requireState(t, id, order.Canceled, order.ReasonClient, order.PaymentReversed)
-	require.EqualValues(t, 1, w.Count(t, "SELECT count(*) FROM transfers WHERE reverses IS NOT NULL AND state = 'blocked'"))
-	require.EqualValues(t, 1, w.Count(t, "SELECT count(*) FROM transfers WHERE reverses IS NOT NULL AND state = 'settled'"))
+	require.EqualValues(t, 1, w.Count(t,
+		"SELECT count(*) FROM transfers WHERE reverses IS NOT NULL AND state = 'blocked'"))
+	require.EqualValues(t, 1, w.Count(t,
+		"SELECT count(*) FROM transfers WHERE reverses IS NOT NULL AND state = 'settled'"))
 	w.requirePaid(t, 0)
 	w.CheckInvariants(t)
 }

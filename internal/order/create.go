@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/bits"
 	"time"
 
 	"github.com/google/uuid"
@@ -296,12 +295,11 @@ func (b *acceptBatch) price(tenantID uuid.UUID, lines []Line) ([]Line, money.Amo
 		priced[i] = Line{SKU: l.SKU, Quantity: l.Quantity, UnitPrice: k.Price}
 	}
 	for _, l := range priced {
-		high, low := bits.Mul64(uint64(l.Quantity), uint64(l.UnitPrice)) //nolint:gosec // both are positive
-		if high != 0 || low > uint64(money.MaxValue-total.Value) {
+		if l.Quantity > (money.MaxValue-total.Value)/l.UnitPrice {
 			return nil, total, problem.New(problem.TotalOverflow,
 				"The total is above the largest amount, %d.", money.MaxValue)
 		}
-		total.Value += int64(low) //nolint:gosec // just bounded
+		total.Value += l.Quantity * l.UnitPrice
 	}
 	return priced, total, nil
 }

@@ -25,6 +25,7 @@ import (
 const nothing = `SELECT (SELECT count(*) FROM orders) + (SELECT count(*) FROM order_lines)
                       + (SELECT count(*) FROM river_job) + (SELECT count(*) FROM reservations)`
 
+//nolint:lll // a table reads by lines
 func TestBadInputIsRefusedAndChangesNothing(t *testing.T) {
 	t.Parallel()
 	w := world{Bundle: ordertest.New(t)}
@@ -121,7 +122,10 @@ func TestARefusalIsStoredAndAReferenceNamesOneOrder(t *testing.T) {
 	page, err := w.Orders.List(t.Context(), w.Tenant, order.Filter{ClientReference: "mine", SKU: w.SKU})
 	require.NoError(t, err)
 	require.Equal(t, id, page.Orders[0].ID)
-	page, err = w.Orders.List(t.Context(), w.Tenant, order.Filter{ClientReference: "mine", State: order.Confirmed})
+	page, err = w.Orders.List(t.Context(), w.Tenant, order.Filter{
+		ClientReference: "mine",
+		State:           order.Confirmed,
+	})
 	require.NoError(t, err)
 	require.Empty(t, page.Orders)
 	page, err = w.Orders.List(t.Context(), w.Tenant, order.Filter{ClientReference: "nobody's"})
@@ -167,7 +171,10 @@ func TestPreviewSaysWhatWouldHappenAndDoesNothing(t *testing.T) {
 		}
 		codes = append(codes, r.Refused.Code)
 	}
-	require.Equal(t, []problem.Code{"", "", problem.InsufficientStock, problem.SlotFull, problem.InsufficientFunds}, codes)
+	require.Equal(t, []problem.Code{
+		"", "", problem.InsufficientStock, problem.SlotFull,
+		problem.InsufficientFunds,
+	}, codes)
 	require.Equal(t, 6*ordertest.Price, results[0].Order.Total.Value)
 	require.Zero(t, w.Count(t, nothing))
 	w.requireStock(t, 10, 0)

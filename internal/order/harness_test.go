@@ -92,7 +92,8 @@ func (w world) work(t *testing.T, j job) {
 	if err := w.Orders.RunJob(w.broken(t), j.Kind, j.ID, j.Args); err != nil {
 		state = "cancelled"
 	}
-	w.Exec(t, "UPDATE river_job SET state = $2::text::river_job_state, finalized_at = now() WHERE id = $1", j.ID, state)
+	w.Exec(t, "UPDATE river_job SET state = $2::text::river_job_state, finalized_at = now() WHERE id = $1",
+		j.ID, state)
 }
 
 // paid waits until the payment of an order has ended.
@@ -197,7 +198,9 @@ func (w world) requireStock(t *testing.T, onHand, reserved int64) {
 	require.Equal(t, []int64{onHand, reserved}, []int64{s.OnHand, s.Reserved})
 }
 
-func (w world) requireState(t *testing.T, id uuid.UUID, state order.State, reason order.Reason, paid order.PaymentState) {
+func (w world) requireState(
+	t *testing.T, id uuid.UUID, state order.State, reason order.Reason, paid order.PaymentState,
+) {
 	t.Helper()
 	o := w.Order(t, id)
 	require.Equal(t, []string{string(state), string(reason), string(paid)},

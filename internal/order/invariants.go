@@ -37,12 +37,12 @@ func Invariants() []invariant.Invariant {
 		},
 		{
 			Name: "order_reservations_agree", SQL: reservationsAgreeSQL,
-			Doc: "A reserved order has every line actively reserved, a confirmed one has every line consumed, " +
+			Doc: "A reserved order has every line actively reserved, a confirmed one every line consumed, " +
 				"at its own location; no other order has anything.",
 		},
 		{
 			Name: "order_slot_agrees", SQL: slotAgreesSQL,
-			Doc: "A reserved order has a place in its slot, a confirmed one keeps it; no other order has one.",
+			Doc: "A reserved order has a place in its slot, a confirmed one keeps it; no other has one.",
 		},
 		{
 			Name: "order_completion_integrity", SQL: completionSQL,
@@ -50,7 +50,7 @@ func Invariants() []invariant.Invariant {
 		},
 		{
 			Name: "order_payment_goes_back", SQL: goesBackSQL,
-			Doc: "A settled payment of a canceled order goes back: it is reversed as a whole, or is about to be.",
+			Doc: "A settled payment of a canceled order goes back: it is reversed as a whole, or will be.",
 		},
 		{
 			Name: "order_never_forgotten", SQL: neverForgottenSQL,
@@ -66,7 +66,8 @@ func Invariants() []invariant.Invariant {
 const eventsCompleteSQL = `
 SELECT format('order %s: %s at version %s, but %s events up to %s end in %s and %s do not follow',
               coalesce(o.id, e.aggregate_id), coalesce(o.state, 'missing'), coalesce(o.version, 0),
-              coalesce(e.n, 0), coalesce(e.last, 0), coalesce(e.ends, 'nothing'), coalesce(e.broken, 0)) AS what
+              coalesce(e.n, 0), coalesce(e.last, 0), coalesce(e.ends, 'nothing'),
+              coalesce(e.broken, 0)) AS what
   FROM orders o
   FULL JOIN (SELECT s.tenant_id, s.aggregate_id, count(*) AS n, max(s.seq) AS last,
                     (array_agg(s.to_state ORDER BY s.seq DESC))[1] AS ends,
@@ -136,8 +137,10 @@ SELECT format('order %s: %s, has %s of SKU %s %s at %s, for a line of %s at %s',
   FULL JOIN reservations r
     ON r.tenant_id = l.tenant_id AND r.order_id = l.order_id AND r.sku_id = l.sku_id
  WHERE CASE l.state
-       WHEN 'reserved' THEN (r.status, r.quantity, r.location) IS DISTINCT FROM ('active', l.quantity, l.location)
-       WHEN 'confirmed' THEN (r.status, r.quantity, r.location) IS DISTINCT FROM ('consumed', l.quantity, l.location)
+       WHEN 'reserved' THEN (r.status, r.quantity, r.location) IS DISTINCT FROM
+            ('active', l.quantity, l.location)
+       WHEN 'confirmed' THEN (r.status, r.quantity, r.location) IS DISTINCT FROM
+            ('consumed', l.quantity, l.location)
        WHEN 'canceled' THEN r.status IN ('active', 'consumed')
        ELSE r.status IS NOT NULL END`
 

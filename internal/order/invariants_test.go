@@ -26,6 +26,8 @@ func invariantNamed(t *testing.T, name string) invariant.Invariant {
 // bugs are statements that break one invariant each, on a world with a confirmed order with a slot, one
 // that pays, one that was canceled after its payment, one that was canceled before it, and one that is
 // pending. Guards of the schema are taken away first.
+//
+//nolint:lll // a table reads by lines
 func bugs() map[string][]string {
 	event := func(columns string) string {
 		return "INSERT INTO events (tenant_id, aggregate_id, seq, type, from_state, to_state, actor, at) SELECT " +
@@ -117,7 +119,8 @@ func bugs() map[string][]string {
 			"UPDATE stock_entries SET reference = 'another' WHERE kind = 'consume'",
 		},
 		"booked_equals_bookings": {
-			"UPDATE delivery_slots SET booked = booked + 1", "DELETE FROM slot_bookings", "DELETE FROM delivery_slots",
+			"UPDATE delivery_slots SET booked = booked + 1", "DELETE FROM slot_bookings",
+			"DELETE FROM delivery_slots",
 			"UPDATE delivery_slots SET capacity = 0",
 		},
 		"inventory_complete": {

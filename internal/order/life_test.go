@@ -14,7 +14,7 @@ import (
 func TestAPlacedOrderIsReservedPaidAndConfirmed(t *testing.T) {
 	t.Parallel()
 	b := ordertest.New(t)
-	b.StartWorker(t.Context(), t, "worker")
+	b.StartWorker(t, "worker")
 	item := b.Item(2)
 	item.Slot = b.Slot
 	id := b.Place(t, "k1", item)

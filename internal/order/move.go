@@ -222,11 +222,10 @@ func (b *moveBatch) reserve(o Order) (Order, error) {
 	}
 	expires := now.Add(reservationTTL)
 	if err := b.book.Reserve(o.claim(), expires); err != nil {
-		reason, short := shortage(err)
-		if !short {
-			return o, err
+		if reason, short := shortage(err); short {
+			return b.cancel(o, reason)
 		}
-		return b.cancel(o, reason)
+		return o, err
 	}
 	next, err := transition(o, Reserve, now)
 	next.PaymentState, next.ReservationExpiresAt, next.PromiseAt = PaymentPending, expires, expires
@@ -261,27 +260,31 @@ func (b *moveBatch) cancel(o Order, reason Reason) (Order, error) {
 // confirm consumes what the order has reserved. What lapsed is reserved again; if it is not there any
 // more, the order is canceled and its payment goes back.
 func (b *moveBatch) confirm(o Order) (Order, error) {
-	now, claim := b.book.Now(), o.claim()
+	claim := o.claim()
 	if !b.book.Active(claim) {
-		if err := b.book.Release(claim, inventory.StatusExpired); err != nil {
-			return o, err
-		}
-		expires := now.Add(reservationTTL)
-		if err := b.book.Reserve(claim, expires); err != nil {
-			reason, short := shortage(err)
-			if !short {
-				return o, err
-			}
+		err := b.renew(&o)
+		if reason, short := shortage(err); short {
 			return b.cancel(o, reason)
 		}
-		o.ReservationExpiresAt = expires
+		if err != nil {
+			return o, err
+		}
 	}
 	if err := b.book.Consume(claim); err != nil {
 		return o, err
 	}
-	next, err := transition(o, Confirm, now)
+	next, err := transition(o, Confirm, b.book.Now())
 	next.PaymentState = PaymentSettled
 	return next, err
+}
+
+// renew gives a lapsed reservation back and makes it again, if what it takes is still there.
+func (b *moveBatch) renew(o *Order) error {
+	if err := b.book.Release(o.claim(), inventory.StatusExpired); err != nil {
+		return err
+	}
+	o.ReservationExpiresAt = b.book.Now().Add(reservationTTL)
+	return b.book.Reserve(o.claim(), o.ReservationExpiresAt)
 }
 
 // transition is the only place where a state changes: by the table, with the next version and the

@@ -196,7 +196,8 @@ func (n New) validate() error {
 
 func (n New) invalidLines() []problem.Field {
 	if len(n.Lines) == 0 || len(n.Lines) > LinesMax {
-		return []problem.Field{{Pointer: "/lines", Detail: fmt.Sprintf("has to have 1 to %d items", LinesMax)}}
+		return []problem.Field{{Pointer: "/lines", Detail: fmt.Sprintf("has to have 1 to %d items",
+			LinesMax)}}
 	}
 	var fields []problem.Field
 	for i, l := range n.Lines {

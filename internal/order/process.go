@@ -127,7 +127,8 @@ func (s *Service) unpaid(ctx context.Context, o Order, w work, cause error) erro
 	m := w.move(o, askRetry)
 	m.retryIn = budget.Backoff(int(o.Attempts)+1, s.random)
 	s.cfg.Log.InfoContext(ctx, "payment gave no answer", slog.String("order", o.ID.String()),
-		slog.Int("attempt", int(o.Attempts)+1), slog.Duration("retry_in", m.retryIn), slog.Any("error", cause))
+		slog.Int("attempt", int(o.Attempts)+1), slog.Duration("retry_in", m.retryIn), slog.Any("error",
+			cause))
 	return s.move(ctx, m)
 }
 

@@ -328,7 +328,9 @@ func TestATransferThatOnlyNamesAnOrderDoesNotPayIt(t *testing.T) {
 	_, err := w.Transfers.Create(t.Context(), w.Bundle.Bundle.Request("forged", forged))
 	require.NoError(t, err)
 	strange := w.Bundle.Bundle.Item(1)
-	for _, reference := range []string{"order:", "order:x", "order:" + uuid.NewString(), "order:" + id.String() + "/reverse/0"} {
+	for _, reference := range []string{
+		"order:", "order:x", "order:" + uuid.NewString(), "order:" + id.String() + "/reverse/0",
+	} {
 		strange.ClientReference = reference
 		_, err := w.Transfers.Create(t.Context(), w.Bundle.Bundle.Request(reference, strange))
 		require.NoError(t, err)
@@ -338,7 +340,8 @@ func TestATransferThatOnlyNamesAnOrderDoesNotPayIt(t *testing.T) {
 	w.finish(t)
 	w.requireState(t, id, order.Canceled, order.ReasonPayment, order.PaymentReversed)
 	w.requireStock(t, 10, 0)
-	require.Zero(t, w.Count(t, "SELECT count(*) FROM transfers WHERE reverses IS NOT NULL"), "it is not the order's money")
+	require.Zero(t, w.Count(t, "SELECT count(*) FROM transfers WHERE reverses IS NOT NULL"),
+		"it is not the order's money")
 }
 
 func TestLinesAreMergedAndPricedWhenPlaced(t *testing.T) {

@@ -87,8 +87,8 @@ func requireEnds(t *testing.T, b *ordertest.Bundle, ids []uuid.UUID, want map[st
 func TestTheLastUnitsGoToExactlyAsManyOrders(t *testing.T) {
 	t.Parallel()
 	b := ordertest.New(t)
-	b.StartWorker(t.Context(), t, "one")
-	b.StartWorker(t.Context(), t, "two")
+	b.StartWorker(t, "one")
+	b.StartWorker(t, "two")
 	stop := watch(t, b)
 	items := make([]order.New, 200)
 	for i := range items {
@@ -108,7 +108,7 @@ func TestTheLastUnitsGoToExactlyAsManyOrders(t *testing.T) {
 func TestTwoLinesOfOneSKUNeverOversell(t *testing.T) {
 	t.Parallel()
 	b := ordertest.New(t)
-	b.StartWorker(t.Context(), t, "one")
+	b.StartWorker(t, "one")
 	stop := watch(t, b)
 	items := make([]order.New, 12)
 	for i := range items { // 2 + 2 units each: two orders fit into ten, and a half of one more would
@@ -126,8 +126,8 @@ func TestTwoLinesOfOneSKUNeverOversell(t *testing.T) {
 func TestTheLastPlacesOfASlotGoToExactlyAsManyOrders(t *testing.T) {
 	t.Parallel()
 	b := ordertest.New(t)
-	b.StartWorker(t.Context(), t, "one")
-	b.StartWorker(t.Context(), t, "two")
+	b.StartWorker(t, "one")
+	b.StartWorker(t, "two")
 	b.Restock(t, b.SKU, 1_000)
 	stop := watch(t, b)
 	items := make([]order.New, 60)
@@ -147,8 +147,8 @@ func TestTheLastPlacesOfASlotGoToExactlyAsManyOrders(t *testing.T) {
 func TestOrdersOfManySKUsDoNotLockEachOtherOut(t *testing.T) {
 	t.Parallel()
 	b := ordertest.New(t)
-	b.StartWorker(t.Context(), t, "one")
-	b.StartWorker(t.Context(), t, "two")
+	b.StartWorker(t, "one")
+	b.StartWorker(t, "two")
 	skus := []uuid.UUID{b.SKU}
 	for i := range 4 {
 		skus = append(skus, b.NewSKU(t, fmt.Sprintf("sku %d", i), 10, 1_000))
@@ -185,7 +185,7 @@ func TestOrdersOfManySKUsDoNotLockEachOtherOut(t *testing.T) {
 func TestCancelsAndPaymentsAtOnceLeaveOneOutcome(t *testing.T) {
 	t.Parallel()
 	b := ordertest.New(t)
-	b.StartWorker(t.Context(), t, "one")
+	b.StartWorker(t, "one")
 	b.Restock(t, b.SKU, 1_000)
 	items := make([]order.New, 40)
 	for i := range items {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -103,22 +104,13 @@ type Filter struct {
 
 // passes says what the filter says of an order that was found by its reference.
 func (f Filter) passes(o Order) bool {
-	has := func(l Line) bool { return l.SKU == f.SKU }
+	asksFor := func(l Line) bool { return l.SKU == f.SKU }
 	return (f.State == "" || o.State == f.State) &&
 		(f.Account == uuid.Nil || o.CustomerAccount == f.Account || o.MerchantAccount == f.Account) &&
-		(f.SKU == uuid.Nil || containsLine(o.Lines, has)) &&
+		(f.SKU == uuid.Nil || slices.ContainsFunc(o.Lines, asksFor)) &&
 		(f.CreatedFrom.IsZero() || !o.CreatedAt.Before(f.CreatedFrom)) &&
 		(f.CreatedTo.IsZero() || o.CreatedAt.Before(f.CreatedTo)) &&
 		(f.Before == uuid.Nil || compareRefs(o.Ref, Ref{o.TenantID, f.Before}) < 0)
-}
-
-func containsLine(lines []Line, has func(Line) bool) bool {
-	for _, l := range lines {
-		if has(l) {
-			return true
-		}
-	}
-	return false
 }
 
 // Page is a page of orders, newest first. Next is uuid.Nil on the last one. A page may be short, or
@@ -172,7 +164,10 @@ func (s *Service) withLines(ctx context.Context, orders []Order) ([]Order, error
 	}
 	lines := map[uuid.UUID][]Line{}
 	for _, r := range rows {
-		lines[r.OrderID] = append(lines[r.OrderID], Line{SKU: r.SkuID, Quantity: r.Quantity, UnitPrice: r.UnitPrice})
+		lines[r.OrderID] = append(lines[r.OrderID], Line{
+			SKU: r.SkuID, Quantity: r.Quantity,
+			UnitPrice: r.UnitPrice,
+		})
 	}
 	for i := range orders {
 		orders[i].Lines = lines[orders[i].ID]
@@ -311,7 +306,10 @@ var errPreview = errors.New("preview is rolled back")
 // other; everything is rolled back.
 func (s *Service) Preview(ctx context.Context, tenantID uuid.UUID, items []New) ([]Result, error) {
 	var results []Result
-	c := Create{Key: idempotency.Keyed{Key: idempotency.Key{TenantID: tenantID}}, Items: items, Actor: "preview"}
+	c := Create{
+		Key: idempotency.Keyed{Key: idempotency.Key{TenantID: tenantID}}, Items: items,
+		Actor: "preview",
+	}
 	if err := c.prepare(); err != nil {
 		return nil, err
 	}

@@ -42,7 +42,8 @@ func (s *Service) unreversed(ctx context.Context, o Order, w work, cause error) 
 		m.retryIn = budget.Backoff(int(o.Attempts)+1, s.random)
 	}
 	s.cfg.Log.WarnContext(ctx, "payment did not go back", slog.String("order", o.ID.String()),
-		slog.Int("attempt", int(o.Attempts)+1), slog.Duration("retry_in", m.retryIn), slog.Any("error", cause))
+		slog.Int("attempt", int(o.Attempts)+1), slog.Duration("retry_in", m.retryIn), slog.Any("error",
+			cause))
 	return s.move(ctx, m)
 }
 

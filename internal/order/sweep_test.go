@@ -1,7 +1,7 @@
 package order_test
 
 import (
-	"fmt"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -38,7 +38,7 @@ func TestOrdersOfOneBatchShareJobs(t *testing.T) {
 		for n := range items {
 			items[n] = w.Item(1)
 		}
-		_, err := w.Orders.Create(t.Context(), w.Request(fmt.Sprint(i), items...))
+		_, err := w.Orders.Create(t.Context(), w.Request(strconv.Itoa(i), items...))
 		require.NoError(t, err)
 	}
 	w.Exec(t, "DELETE FROM river_job")
@@ -46,5 +46,6 @@ func TestOrdersOfOneBatchShareJobs(t *testing.T) {
 	n, err := w.Orders.Sweep(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, 80, n)
-	require.EqualValues(t, (80+order.CohortMaxItems-1)/order.CohortMaxItems, w.Count(t, "SELECT count(*) FROM river_job"))
+	require.EqualValues(t, (80+order.CohortMaxItems-1)/order.CohortMaxItems, w.Count(t,
+		"SELECT count(*) FROM river_job"))
 }

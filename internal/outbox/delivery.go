@@ -39,7 +39,8 @@ type Subscription struct {
 }
 
 func (s Subscription) wants(e Event) bool {
-	return e.Reference != "" && strings.HasPrefix(e.Reference, s.ReferencePrefix) && slices.Contains(s.Types, e.Type)
+	return e.Reference != "" && strings.HasPrefix(e.Reference,
+		s.ReferencePrefix) && slices.Contains(s.Types, e.Type)
 }
 
 // DeliveryRef names an event that is to be handled.
@@ -139,9 +140,10 @@ func (s Subscription) wakeForgotten(ctx context.Context, tx pgx.Tx) (int, error)
 	if err != nil {
 		return 0, err
 	}
-	rows, err := outboxdb.New().SystemWakeForgottenDeliveries(ctx, tx, outboxdb.SystemWakeForgottenDeliveriesParams{
-		Consumer: s.Consumer, Horizon: horizon, BatchSize: sweepBatchRows,
-	})
+	rows, err := outboxdb.New().SystemWakeForgottenDeliveries(ctx, tx,
+		outboxdb.SystemWakeForgottenDeliveriesParams{
+			Consumer: s.Consumer, Horizon: horizon, BatchSize: sweepBatchRows,
+		})
 	if err != nil || len(rows) == 0 {
 		return 0, err
 	}

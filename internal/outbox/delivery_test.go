@@ -87,11 +87,18 @@ func TestOnlyWhatASubscriptionNamesIsDelivered(t *testing.T) {
 	tenant := uuid.New()
 	wanted := thing(tenant, "thing.ended", "shop:1")
 	require.NoError(t, appendAll(t.Context(), pool, wanted, thing(tenant, "thing.begun", "shop:1"),
-		thing(tenant, "thing.ended", "other:1"), thing(tenant, "thing.failed", ""), thing(tenant, "thing.ended.more", "shop:1")))
+		thing(tenant, "thing.ended", "other:1"), thing(tenant, "thing.failed", ""), thing(tenant,
+			"thing.ended.more", "shop:1")))
 	require.Equal(t, 5, count(t, pool, "SELECT count(*) FROM events"))
-	deliveries, err := waiting().Read(t.Context(), pool, []outbox.DeliveryRef{refOf(wanted), {TenantID: tenant}})
+	deliveries, err := waiting().Read(t.Context(), pool, []outbox.DeliveryRef{
+		refOf(wanted),
+		{TenantID: tenant},
+	})
 	require.NoError(t, err)
-	require.Equal(t, []outbox.Delivery{{DeliveryRef: refOf(wanted), Type: "thing.ended", Reference: "shop:1"}}, deliveries)
+	require.Equal(t, []outbox.Delivery{{
+		DeliveryRef: refOf(wanted), Type: "thing.ended",
+		Reference: "shop:1",
+	}}, deliveries)
 	require.Equal(t, 1, count(t, pool, "SELECT count(*) FROM deliveries"))
 	require.Equal(t, 1, count(t, pool, `SELECT count(*) FROM river_job
 		WHERE kind = 'shop_wake' AND queue = 'db' AND jsonb_array_length(args -> 'deliveries') = 1`))
@@ -117,7 +124,8 @@ func TestAnEventIsHandledOnceHoweverOftenItComes(t *testing.T) {
 	require.NoError(t, appendAll(t.Context(), pool, e))
 	_, err := handle(t.Context(), pool, errors.New("the effect is refused"), refOf(e))
 	require.Error(t, err)
-	require.Equal(t, 1, count(t, pool, "SELECT count(*) FROM deliveries"), "what failed is still to be handled")
+	require.Equal(t, 1, count(t, pool, "SELECT count(*) FROM deliveries"),
+		"what failed is still to be handled")
 
 	effects := make([]int, 6)
 	var group errgroup.Group

@@ -7,7 +7,7 @@ func Invariants() []invariant.Invariant {
 	return []invariant.Invariant{
 		{
 			Name: "delivery_once", SQL: deliveryOnceSQL,
-			Doc: "What is to be delivered is not in the consumer's inbox, and both tell of events that exist.",
+			Doc: "What is to be delivered is not in the consumer's inbox, and both tell of real events.",
 		},
 		{
 			Name: "delivery_never_forgotten", SQL: deliveryForgottenSQL,

@@ -75,7 +75,8 @@ func TestEveryCounterCounts(t *testing.T) {
 		require.InDelta(t, want, got[name].GetMetric()[0].GetCounter().GetValue(), 0, name)
 	}
 	for _, name := range []string{
-		"holdfast_group_commit_batch_items", "holdfast_dependency_call_seconds", "holdfast_http_request_seconds",
+		"holdfast_group_commit_batch_items", "holdfast_dependency_call_seconds",
+		"holdfast_http_request_seconds",
 	} {
 		require.Contains(t, got, name)
 		require.EqualValues(t, 1, got[name].GetMetric()[0].GetHistogram().GetSampleCount(), name)

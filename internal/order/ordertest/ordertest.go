@@ -9,6 +9,7 @@ package ordertest
 
 import (
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"testing"
@@ -178,12 +179,10 @@ func (b *Bundle) Item(quantity int64) order.New {
 
 // Request asks for items under a key. The same items under the same key are the same request.
 func (b *Bundle) Request(key string, items ...order.New) order.Create {
-	body, err := json.Marshal(items)
-	if err != nil {
-		body = []byte(err.Error())
-	}
 	return order.Create{
-		Key: b.Keyed(key, string(body)), Items: items, Actor: "api:test", Cause: "request:" + key, Render: Render,
+		Key: b.Keyed(key, fmt.Sprintf("%+v", items)), Items: items, Actor: "api:test",
+		Cause:  "request:" + key,
+		Render: Render,
 	}
 }
 

@@ -34,21 +34,20 @@ type Worker struct {
 	sweeps    sync.WaitGroup
 }
 
-// StartWorker starts a worker for everything, which the test's end stops. The context's values reach every
-// step, so that a test can break it.
-func (b *Bundle) StartWorker(ctx context.Context, tb testing.TB, id string) *Worker {
+// StartWorker starts a worker for everything, which the test's end stops.
+func (b *Bundle) StartWorker(tb testing.TB, id string) *Worker {
 	tb.Helper()
-	return b.start(ctx, tb, id, jobqueue.QueueRisk, jobqueue.QueueNotification, jobqueue.QueueDB)
+	return b.start(tb, id, jobqueue.QueueRisk, jobqueue.QueueNotification, jobqueue.QueueDB)
 }
 
 // StartPayments starts a worker that screens and tells transfers, and leaves all work on the database
 // alone to the test.
 func (b *Bundle) StartPayments(tb testing.TB) {
 	tb.Helper()
-	b.start(tb.Context(), tb, "payments", jobqueue.QueueRisk, jobqueue.QueueNotification)
+	b.start(tb, "payments", jobqueue.QueueRisk, jobqueue.QueueNotification)
 }
 
-func (b *Bundle) start(ctx context.Context, tb testing.TB, id string, queues ...string) *Worker {
+func (b *Bundle) start(tb testing.TB, id string, queues ...string) *Worker {
 	tb.Helper()
 	w := &Worker{transfers: b.transfers(tb, id)}
 	w.orders = order.NewService(b.OrderConfig(tb, id, app.NewPayments(w.transfers)))
@@ -67,7 +66,7 @@ func (b *Bundle) start(ctx context.Context, tb testing.TB, id string, queues ...
 	w.client, err = jobqueue.NewClient(transfertest.OpenPool(tb, b.DB.URL), id, inHand, workers,
 		slog.New(slog.DiscardHandler))
 	require.NoError(tb, err)
-	require.NoError(tb, w.run(ctx, inHand[jobqueue.QueueDB] > 0))
+	require.NoError(tb, w.run(tb.Context(), inHand[jobqueue.QueueDB] > 0))
 	tb.Cleanup(func() { _ = w.Stop(context.WithoutCancel(tb.Context())) })
 	return w
 }
