@@ -67,8 +67,7 @@ func TestFailsAtEachStep(t *testing.T) {
 // settled.
 func lives(t *testing.T, w world, item order.New) {
 	t.Helper()
-	release := w.Risk.Hold()
-	t.Cleanup(release)
+	release := w.hold(t)
 	confirmed, canceled, late := w.Place(t, "k1", item), w.Place(t, "k2", item), w.Place(t, "k3", item)
 	until := func(what string, holds func() bool) {
 		transfertest.Eventually(t, what, func() bool {
@@ -184,7 +183,9 @@ func TestAPanicInOneStepLeavesTheOthers(t *testing.T) {
 	woken, err := w.Orders.Sweep(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, 1, woken)
+	release := w.hold(t)
 	require.Equal(t, "pay", w.run(t))
+	release()
 	w.paid(t, id)
 	w.run(t)
 	w.requireState(t, id, order.Confirmed, "", order.PaymentSettled)
@@ -194,9 +195,7 @@ func TestAPanicInOneStepLeavesTheOthers(t *testing.T) {
 func TestAReversalThatIsBlockedIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	id := w.Place(t, "k1", w.Item(1))
-	w.run(t)
-	w.paid(t, id)
+	id := w.unheard(t, "k1", w.Item(1))
 	w.cancel(t, "c1", id)
 	w.Risk.Decide(blockFirst())
 	w.finish(t)
@@ -218,9 +217,7 @@ func TestAnEmptyMerchantDelaysTheWayBack(t *testing.T) {
 	w := newWorld(t)
 	item := w.Item(1)
 	item.MerchantAccount = w.Account(t, 0)
-	id := w.Place(t, "k1", item)
-	w.run(t)
-	w.paid(t, id)
+	id := w.unheard(t, "k1", item)
 	spend := w.Bundle.Bundle.Item(ordertest.Price)
 	spend.FromAccount, spend.ToAccount = item.MerchantAccount, w.To
 	_, err := w.Transfers.Create(t.Context(), w.Bundle.Bundle.Request("spend", spend))

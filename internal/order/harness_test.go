@@ -161,15 +161,31 @@ func (w world) reserved(t *testing.T, key string, item order.New) uuid.UUID {
 	return id
 }
 
-// paying is a reserved order whose payment is under way: screening waits until release is called.
-func (w world) paying(t *testing.T, key string, item order.New) (uuid.UUID, func()) {
+// hold lets payments wait for their screening until release is called.
+func (w world) hold(t *testing.T) func() {
 	t.Helper()
 	release := w.Risk.Hold()
 	t.Cleanup(release)
+	return release
+}
+
+// paying is a reserved order whose payment is under way: screening waits until release is called.
+func (w world) paying(t *testing.T, key string, item order.New) (uuid.UUID, func()) {
+	t.Helper()
+	release := w.hold(t)
 	id := w.Place(t, key, item)
 	require.Equal(t, "reserve pay", w.run(t))
 	require.NotEqual(t, uuid.Nil, w.Order(t, id).PaymentTransfer)
 	return id, release
+}
+
+// unheard is a reserved order whose payment has ended, which it was not told yet.
+func (w world) unheard(t *testing.T, key string, item order.New) uuid.UUID {
+	t.Helper()
+	id, release := w.paying(t, key, item)
+	release()
+	w.paid(t, id)
+	return id
 }
 
 // cancel cancels an order and returns the answer.

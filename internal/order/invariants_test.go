@@ -154,7 +154,9 @@ func TestEachInvariantFindsItsBugs(t *testing.T) {
 	item.Slot = w.Slot
 	confirmed, late, early := w.Place(t, "k1", item), w.Place(t, "k2", item), w.Place(t, "k3", item)
 	w.cancel(t, "c3", early)
+	release := w.hold(t)
 	w.run(t)
+	release()
 	w.paid(t, confirmed)
 	w.paid(t, late)
 	w.cancel(t, "c2", late)
