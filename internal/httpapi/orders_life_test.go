@@ -30,7 +30,7 @@ type market struct {
 func setupMarket(t *testing.T) market {
 	t.Helper()
 	m := market{Bundle: ordertest.New(t)}
-	m.StartWorker(t.Context(), t, "worker")
+	m.StartWorker(t, "worker")
 	now := time.Now //nolint:forbidigo // the test is the caller
 	keys := tenancy.NewService(m.Pool, now)
 	server := httptest.NewServer(httpapi.New(httpapi.Config{
