@@ -195,7 +195,7 @@ func TestAPanicInOneStepLeavesTheOthers(t *testing.T) {
 func TestAReversalThatIsBlockedIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	id := w.unheard(t, "k1", w.Item(1))
+	id := w.unheard(t, w.Item(1))
 	w.cancel(t, "c1", id)
 	w.Risk.Decide(blockFirst())
 	w.finish(t)
@@ -217,7 +217,7 @@ func TestAnEmptyMerchantDelaysTheWayBack(t *testing.T) {
 	w := newWorld(t)
 	item := w.Item(1)
 	item.MerchantAccount = w.Account(t, 0)
-	id := w.unheard(t, "k1", item)
+	id := w.unheard(t, item)
 	spend := w.Bundle.Bundle.Item(ordertest.Price)
 	spend.FromAccount, spend.ToAccount = item.MerchantAccount, w.To
 	_, err := w.Transfers.Create(t.Context(), w.Bundle.Bundle.Request("spend", spend))

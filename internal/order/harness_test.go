@@ -174,15 +174,17 @@ func (w world) paying(t *testing.T, key string, item order.New) (uuid.UUID, func
 	t.Helper()
 	release := w.hold(t)
 	id := w.Place(t, key, item)
-	require.Equal(t, "reserve pay", w.run(t))
-	require.NotEqual(t, uuid.Nil, w.Order(t, id).PaymentTransfer)
+	transfertest.Eventually(t, "the payment is accepted", func() bool {
+		w.run(t)
+		return w.Order(t, id).PaymentTransfer != uuid.Nil
+	})
 	return id, release
 }
 
 // unheard is a reserved order whose payment has ended, which it was not told yet.
-func (w world) unheard(t *testing.T, key string, item order.New) uuid.UUID {
+func (w world) unheard(t *testing.T, item order.New) uuid.UUID {
 	t.Helper()
-	id, release := w.paying(t, key, item)
+	id, release := w.paying(t, "k1", item)
 	release()
 	w.paid(t, id)
 	return id

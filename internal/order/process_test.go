@@ -158,7 +158,7 @@ func TestAnOperatorCancelsInTheirOwnName(t *testing.T) {
 func TestAConfirmedOrderStaysConfirmed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	id := w.unheard(t, "k1", w.Item(1))
+	id := w.unheard(t, w.Item(1))
 	w.run(t)
 	require.Equal(t, problem.IllegalTransition, w.cancel(t, "c1", id).Code)
 	w.requireState(t, id, order.Confirmed, "", order.PaymentSettled)
@@ -176,7 +176,7 @@ func TestAConfirmedOrderStaysConfirmed(t *testing.T) {
 func TestAPaymentThatSettlesAfterTheCancelGoesBack(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	id := w.unheard(t, "k1", w.Item(2))
+	id := w.unheard(t, w.Item(2))
 	require.Equal(t, transfer.Settled, w.paid(t, id).State)
 	w.requirePaid(t, 2*ordertest.Price)
 	require.Equal(t, order.Canceled, w.cancel(t, "c1", id).State, "the event was not heard yet")
@@ -242,7 +242,7 @@ func TestAPaymentAfterTheReservationLapsedReservesAgain(t *testing.T) {
 	w := newWorld(t)
 	item := w.Item(4)
 	item.Slot = w.Slot
-	id := w.unheard(t, "k1", item)
+	id := w.unheard(t, item)
 	w.lapse(t)
 	require.Equal(t, "payment", w.run(t))
 	w.requireState(t, id, order.Confirmed, "", order.PaymentSettled)
@@ -273,7 +273,7 @@ func TestAPaymentAfterTheReservationLapsedGoesBackIfNothingIsLeft(t *testing.T) 
 			w := newWorld(t)
 			item := w.Item(4)
 			item.Slot = w.Slot
-			id := w.unheard(t, "k1", item)
+			id := w.unheard(t, item)
 			w.lapse(t)
 			c.take(t, w)
 			w.finish(t)
@@ -290,7 +290,7 @@ func TestAPaymentAfterTheReservationLapsedGoesBackIfNothingIsLeft(t *testing.T) 
 func TestARedeliveredEventChangesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	id := w.unheard(t, "k1", w.Item(2))
+	id := w.unheard(t, w.Item(2))
 	paid := w.paid(t, id)
 	redeliver := func() {
 		w.Exec(t, `INSERT INTO deliveries SELECT 'order', tenant_id, aggregate_id, seq, type, $2, now(), now()
