@@ -1,11 +1,12 @@
 // Package bench measures Holdfast beside a naive path and beside PostgreSQL itself, in one run on one
-// machine: accepts, transfers from accepted to settled, latencies, and what each costs in CPU.
+// machine: accepts, transfers from accepted to settled, orders from
+// placed to confirmed, latencies, and what each costs in CPU.
 //
 // The parent process makes the load and judges; what is measured runs in a child process of the same
 // program, so that their CPU can be told apart. The database is a private, durable PostgreSQL of the run.
 //
-// It refuses to guess: latency from accepted to settled comes from the events' timestamps, a rate counts
-// as sustained only if what was accepted also settled, and a phase after which an invariant of the stored
+// It refuses to guess: latency to settled or confirmed comes from the events' timestamps, a rate counts
+// as sustained only if what was accepted also ended, and a phase after which an invariant of the stored
 // rows does not hold is marked broken. It sends nothing beyond this machine.
 //
 // Invariant: an open loop counts a request's latency from the moment at which it was meant to be sent, so
@@ -83,11 +84,12 @@ type Options struct {
 	Profile string
 	// Volatile runs PostgreSQL without fsync. The figures then mean nothing: it is for tests.
 	Volatile bool
-	// SkipPgbench, SkipNaive and SkipHoldfast leave parts out.
-	SkipPgbench, SkipNaive, SkipHoldfast bool
+	// SkipPgbench, SkipNaive, SkipHoldfast and SkipOrders leave parts out. SkipHoldfast is about
+	// its transfers, SkipOrders about its orders.
+	SkipPgbench, SkipNaive, SkipHoldfast, SkipOrders bool
 }
 
-// Full is the default run: all phases, under four minutes.
+// Full is the default run: all phases, under five minutes.
 func Full() Options {
 	return Options{
 		Phase: 8 * time.Second, Ramp: 2 * time.Second, PgbenchSeconds: 5, Callers: []int{64, 256},
@@ -108,7 +110,7 @@ var errNothing = errors.New("bench: nothing is left to measure")
 // Run measures and returns what it found. A phase that could not be carried out is an error; a goal that
 // was missed or an invariant that does not hold is not: the report says so.
 func Run(ctx context.Context, o Options) (Report, error) {
-	if o.SkipPgbench && o.SkipNaive && o.SkipHoldfast {
+	if o.SkipPgbench && o.SkipNaive && o.SkipHoldfast && o.SkipOrders {
 		return Report{}, errNothing
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, runMax, fmt.Errorf("bench took longer than %s", runMax))
@@ -134,6 +136,8 @@ type run struct {
 	db     *database
 	report Report
 	serial int
+	// profiled says that a system has got the file for the profile.
+	profiled bool
 }
 
 func (r *run) say(format string, args ...any) {
@@ -153,7 +157,12 @@ func (r *run) all(ctx context.Context) error {
 	for _, part := range []struct {
 		skip bool
 		do   func(context.Context) error
-	}{{r.o.SkipPgbench, r.commits}, {r.o.SkipNaive, r.naive}, {r.o.SkipHoldfast, r.holdfast}} {
+	}{
+		{r.o.SkipPgbench, r.commits},
+		{r.o.SkipNaive, r.naive},
+		{r.o.SkipHoldfast, r.holdfast},
+		{r.o.SkipOrders, r.orders},
+	} {
 		if part.skip {
 			continue
 		}

@@ -51,7 +51,7 @@ func serveHere(b *testing.B, kind string) (*traffic, *referee) {
 	return newTraffic(s.Addr(), db.seeds, 1), judge
 }
 
-// acceptAll posts b.N transfers over HTTP; what is refused for a moment is posted again.
+// acceptAll posts b.N transfers or orders over HTTP; what is refused for a moment is posted again.
 func acceptAll(b *testing.B, t *traffic) {
 	b.Helper()
 	var caller atomic.Int64
@@ -66,7 +66,7 @@ func acceptAll(b *testing.B, t *traffic) {
 			return
 		}
 		defer c.close()
-		request := t.newRequest(int(caller.Add(1)))
+		request := t.newSender(int(caller.Add(1)))
 		for pb.Next() {
 			a := answer{status: http.StatusServiceUnavailable}
 			for a.status == http.StatusServiceUnavailable {
@@ -97,6 +97,17 @@ func BenchmarkEndToEnd(b *testing.B) {
 	require.NoError(b, err)
 	require.True(b, all)
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "settled/s")
+}
+
+// BenchmarkOrder is one order from its request until it has ended and its payment is told about.
+func BenchmarkOrder(b *testing.B) {
+	t, judge := serveHere(b, kindHoldfast)
+	t.places = true
+	acceptAll(b, t)
+	_, all, err := judge.drain(b.Context())
+	require.NoError(b, err)
+	require.True(b, all)
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "ended/s")
 }
 
 // BenchmarkGenerator is what a request costs the load generator, with a server that does nothing.

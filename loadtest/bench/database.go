@@ -14,6 +14,7 @@ import (
 	"example.com/holdfast/db/migrations"
 	"example.com/holdfast/internal/app"
 	"example.com/holdfast/internal/config"
+	"example.com/holdfast/internal/inventory"
 	"example.com/holdfast/internal/ledger"
 	"example.com/holdfast/internal/privatepg"
 	"example.com/holdfast/internal/tenancy"
@@ -38,6 +39,7 @@ type seeds struct {
 	Tenant   uuid.UUID
 	Key      string
 	Accounts []uuid.UUID
+	Shop     shop
 }
 
 // database is the run's PostgreSQL.
@@ -60,7 +62,7 @@ func startDatabase(ctx context.Context, o Options) (*database, error) {
 	return d, nil
 }
 
-// fill makes the template: the schema, a tenant with a key, and its accounts.
+// fill makes the template: the schema, a tenant with a key, its accounts, and a shop with a merchant.
 func (d *database) fill(ctx context.Context, o Options) error {
 	if err := d.admin(ctx, "CREATE DATABASE "+templateDB); err != nil {
 		return err
@@ -86,7 +88,12 @@ func (d *database) fill(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	d.seeds.Accounts, err = openAccounts(ctx, ledger.NewService(pool), d.seeds.Tenant, o.Accounts)
+	users, err := openAccounts(ctx, ledger.NewService(pool), d.seeds.Tenant, o.Accounts+1)
+	if err != nil {
+		return err
+	}
+	d.seeds.Shop.Merchant, d.seeds.Accounts = users[0], users[1:]
+	d.seeds.Shop.SKUs, err = fillShop(ctx, inventory.NewService(pool), d.seeds.Tenant)
 	return err
 }
 

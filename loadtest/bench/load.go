@@ -54,7 +54,8 @@ func (t *tally) merge(other *tally) {
 // caller is one connection with its own buffer and counts: nothing is shared while the load runs.
 type caller struct {
 	plan     plan
-	request  *request
+	addr     string
+	request  sender
 	conn     *conn
 	tally    tally
 	from     time.Time // where counting begins
@@ -74,7 +75,7 @@ func load(ctx context.Context, t *traffic, p plan) (tally, error) {
 	var group sync.WaitGroup
 	for i := range callers {
 		c := &caller{
-			plan: p, request: t.newRequest(i), from: from, end: end, tickets: &tickets,
+			plan: p, addr: t.addr, request: t.newSender(i), from: from, end: end, tickets: &tickets,
 			tally: tally{statuses: map[int]uint64{}}, timer: time.NewTimer(0),
 		}
 		<-c.timer.C
@@ -91,7 +92,7 @@ func load(ctx context.Context, t *traffic, p plan) (tally, error) {
 
 func (c *caller) run(ctx context.Context, begin time.Time) error {
 	var err error
-	if c.conn, err = dial(ctx, c.request.traffic.addr, c.end.Add(answerMax)); err != nil {
+	if c.conn, err = dial(ctx, c.addr, c.end.Add(answerMax)); err != nil {
 		return err
 	}
 	defer func() { c.conn.close() }()
@@ -150,7 +151,7 @@ func (c *caller) once(ctx context.Context, start time.Time) error {
 		}
 	}
 	c.conn.close()
-	again, err := dial(ctx, c.request.traffic.addr, c.end.Add(answerMax))
+	again, err := dial(ctx, c.addr, c.end.Add(answerMax))
 	if err != nil {
 		return err
 	}

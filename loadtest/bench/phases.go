@@ -29,6 +29,7 @@ type subject struct {
 	run          *run
 	kind         string
 	database     string
+	flow         flow
 	dependencies *dependencies
 	child        *child
 	referee      *referee
@@ -37,7 +38,7 @@ type subject struct {
 // start makes a fresh database and runs a system on it.
 func (r *run) start(ctx context.Context, kind string) (*subject, error) {
 	r.serial++
-	s := &subject{run: r, kind: kind, database: fmt.Sprintf("bench_%d", r.serial)}
+	s := &subject{run: r, kind: kind, database: fmt.Sprintf("bench_%d", r.serial), flow: transferFlow()}
 	url, err := r.db.copyOf(ctx, s.database)
 	if err != nil {
 		return nil, err
@@ -48,7 +49,8 @@ func (r *run) start(ctx context.Context, kind string) (*subject, error) {
 		}
 	}
 	environ := childEnviron(kind, url, r.db.seeds, s.dependencies)
-	if kind == kindHoldfast && r.o.Profile != "" {
+	if kind == kindHoldfast && r.o.Profile != "" && !r.profiled {
+		r.profiled = true // one file has one profile: that of the transfers
 		environ = append(environ, profileVariable+"="+r.o.Profile)
 	}
 	s.child, err = startChild(ctx, r.o, environ)
@@ -102,11 +104,17 @@ func (s *subject) openLoop(rate float64) plan {
 	return plan{callers: callers, rate: rate, ramp: o.Ramp, duration: o.Phase, now: o.Now}
 }
 
+func (s *subject) traffic(phase int) *traffic {
+	t := newTraffic(s.child.addr, s.run.db.seeds, phase)
+	t.places = s.flow.what == orders
+	return t
+}
+
 // warm lets connections open and plans settle; nothing of it is reported.
 func (s *subject) warm(ctx context.Context, callers int) error {
 	p := s.closedLoop(callers)
 	p.ramp, p.duration = 0, s.run.o.Ramp
-	if _, err := load(ctx, newTraffic(s.child.addr, s.run.db.seeds, 0), p); err != nil {
+	if _, err := load(ctx, s.traffic(0), p); err != nil {
 		return err
 	}
 	if works(s.kind) {
@@ -123,13 +131,13 @@ func works(kind string) bool { return kind == kindHoldfast || kind == kindNaive 
 // phase loads the system, waits until all that was accepted is done, and measures.
 func (s *subject) phase(ctx context.Context, name string, p plan) (Phase, error) {
 	s.run.serial++
-	out := Phase{Name: name, System: s.kind, Callers: p.callers, OfferedPerSecond: p.rate}
+	out := Phase{Name: name, System: s.kind, Of: s.flow.what, Callers: p.callers, OfferedPerSecond: p.rate}
 	before, err := s.cpu()
 	if err != nil {
 		return out, err
 	}
 	begin := s.run.o.Now()
-	t, err := load(ctx, newTraffic(s.child.addr, s.run.db.seeds, s.run.serial), p)
+	t, err := load(ctx, s.traffic(s.run.serial), p)
 	if err != nil {
 		return out, fmt.Errorf("%s %s: %w", s.kind, name, err)
 	}
@@ -139,7 +147,7 @@ func (s *subject) phase(ctx context.Context, name string, p plan) (Phase, error)
 	}
 	took := s.run.o.Now().Sub(begin)
 	out.Others = others(loaded.since(before), took)
-	if out.BacklogAtEnd, err = s.referee.open(ctx); err != nil {
+	if out.BacklogAtEnd, err = s.referee.openOf(ctx, s.flow); err != nil {
 		return out, err
 	}
 	if works(s.kind) {
@@ -155,12 +163,12 @@ func (s *subject) phase(ctx context.Context, name string, p plan) (Phase, error)
 	}
 	after.generator = loaded.generator // what follows is the referee's
 	out.count(t, after.since(before), p.duration)
-	found, err := s.referee.window(ctx, begin.Add(p.ramp), begin.Add(p.ramp+p.duration))
+	found, err := s.referee.window(ctx, s.flow, begin.Add(p.ramp), begin.Add(p.ramp+p.duration))
 	if err != nil {
 		return out, err
 	}
 	out.settle(found, p, works(s.kind))
-	checks := invariantsOf(s.kind)
+	checks := invariantsOf(s.kind, s.flow)
 	if out.Broken, err = s.referee.breaks(ctx, checks); err != nil {
 		return out, err
 	}
@@ -195,7 +203,7 @@ func (p *Phase) settle(s settlements, load plan, works bool) {
 	if !works {
 		return
 	}
-	p.Settled = s.settled
+	p.Settled, p.Canceled = s.settled, s.canceled
 	p.SettledPerSecond = float64(s.settled) / p.Seconds
 	p.SettleP50MS, p.SettleP99MS = millis(s.p50), millis(s.p99)
 	if s.accepted > 0 {
@@ -321,7 +329,7 @@ func (r *run) openRates() []float64 {
 	}
 	best := 0.0
 	for _, p := range r.report.Phases {
-		if p.System == kindHoldfast && p.OfferedPerSecond == 0 {
+		if p.System == kindHoldfast && p.Of == transfers && p.OfferedPerSecond == 0 {
 			best = max(best, p.SettledPerSecond)
 		}
 	}

@@ -9,7 +9,9 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"example.com/holdfast/internal/invariant"
+	"example.com/holdfast/internal/inventory"
 	"example.com/holdfast/internal/ledger"
+	"example.com/holdfast/internal/order"
 	"example.com/holdfast/internal/transfer"
 )
 
@@ -51,14 +53,33 @@ func newReferee(ctx context.Context, url string, now func() time.Time) (*referee
 
 func (r *referee) close(ctx context.Context) { _ = r.conn.Close(ctx) } // it has only read
 
-// open counts the transfers for which somebody still has to do something: settle or notify.
-func (r *referee) open(ctx context.Context) (int64, error) {
-	var n int64
-	err := r.conn.QueryRow(ctx, "SELECT count(*) FROM transfers t WHERE t.wake_at IS NOT NULL").Scan(&n)
+// open counts the transfers and the orders for which somebody still has to do something.
+func (r *referee) open(ctx context.Context) (backlog, error) {
+	var b backlog
+	err := r.conn.QueryRow(ctx, `
+		SELECT (SELECT count(*) FROM transfers t WHERE t.wake_at IS NOT NULL),
+		       (SELECT count(*) FROM orders o WHERE o.wake_at IS NOT NULL)`).Scan(&b.transfers, &b.orders)
 	if err != nil {
-		return 0, fmt.Errorf("count open transfers: %w", err)
+		return backlog{}, fmt.Errorf("count what is open: %w", err)
 	}
-	return n, nil
+	return b, nil
+}
+
+// openOf counts what is open of a kind of work.
+func (r *referee) openOf(ctx context.Context, f flow) (int64, error) {
+	left, err := r.open(ctx)
+	return left.of(f), err
+}
+
+// backlog is what is still to be done: transfers to settle or to tell about, orders to end.
+type backlog struct{ transfers, orders int64 }
+
+// of counts what a phase is about; an order's payment is a part of it.
+func (b backlog) of(f flow) int64 {
+	if f.what == orders {
+		return b.orders
+	}
+	return b.transfers
 }
 
 // drain waits until nothing is open, and returns how long that took, or false if it took too long.
@@ -67,9 +88,9 @@ func (r *referee) drain(ctx context.Context) (time.Duration, bool, error) {
 	tick := time.NewTicker(drainPoll)
 	defer tick.Stop()
 	for {
-		n, err := r.open(ctx)
+		left, err := r.open(ctx)
 		took := r.now().Sub(begin)
-		if err != nil || n == 0 {
+		if err != nil || left == (backlog{}) {
 			return took, true, err
 		}
 		if took > drainMax {
@@ -86,8 +107,30 @@ func (r *referee) drain(ctx context.Context) (time.Duration, bool, error) {
 // settlements is what the events of a window say.
 type settlements struct {
 	accepted int64 // in the window
-	settled  int64 // in the window, whenever they were accepted
+	settled  int64 // in the window, whenever they were accepted; confirmed, if they are orders
+	canceled int64 // orders, since the window began, until now
 	p50, p99 time.Duration
+}
+
+// The kinds of work.
+const (
+	transfers = "transfers"
+	orders    = "orders"
+)
+
+// flow says which events tell of a kind of work.
+type flow struct {
+	what string
+	// begins and ends are the types of the events between which the latency is; fails is another end.
+	begins, ends, fails string
+}
+
+func transferFlow() flow {
+	return flow{what: transfers, begins: "transfer.accepted", ends: "transfer.settled"}
+}
+
+func orderFlow() flow {
+	return flow{what: orders, begins: "order.pending", ends: "order.confirmed", fails: "order.canceled"}
 }
 
 // window counts a window's events; the latencies are of what was accepted in it, whenever it settled.
@@ -96,20 +139,21 @@ WITH took AS (
     SELECT extract(epoch FROM s.at - a.at)::float8 AS seconds
       FROM events a
       LEFT JOIN events s ON s.tenant_id = a.tenant_id AND s.aggregate_id = a.aggregate_id
-                        AND s.type = 'transfer.settled'
-     WHERE a.type = 'transfer.accepted' AND a.at >= $1 AND a.at < $2
+                        AND s.type = $4
+     WHERE a.type = $3 AND a.at >= $1 AND a.at < $2
 )
 SELECT (SELECT count(*) FROM took),
-       (SELECT count(*) FROM events e WHERE e.type = 'transfer.settled' AND e.at >= $1 AND e.at < $2),
+       (SELECT count(*) FROM events e WHERE e.type = $4 AND e.at >= $1 AND e.at < $2),
+       (SELECT count(*) FROM events e WHERE e.type = $5 AND e.at >= $1),
        coalesce((SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY t.seconds) FROM took t), 0),
        coalesce((SELECT percentile_disc(0.99) WITHIN GROUP (ORDER BY t.seconds) FROM took t), 0)`
 
 // window reads what happened between two of our times.
-func (r *referee) window(ctx context.Context, from, to time.Time) (settlements, error) {
+func (r *referee) window(ctx context.Context, f flow, from, to time.Time) (settlements, error) {
 	var s settlements
 	var p50, p99 float64
-	err := r.conn.QueryRow(ctx, window, from.Add(r.skew), to.Add(r.skew)).
-		Scan(&s.accepted, &s.settled, &p50, &p99)
+	err := r.conn.QueryRow(ctx, window, from.Add(r.skew), to.Add(r.skew), f.begins, f.ends, f.fails).
+		Scan(&s.accepted, &s.settled, &s.canceled, &p50, &p99)
 	if err != nil {
 		return settlements{}, fmt.Errorf("read events of a phase: %w", err)
 	}
@@ -119,8 +163,12 @@ func (r *referee) window(ctx context.Context, from, to time.Time) (settlements, 
 
 // invariantsOf lists what has to hold after a phase. Where nobody works, promises are not kept and what is
 // due stays so; and the naive path's jobs are not those that the check for them knows.
-func invariantsOf(kind string) []invariant.Invariant {
+// Where nothing was ordered, there is no more to say about orders and stock than that there are none.
+func invariantsOf(kind string, f flow) []invariant.Invariant {
 	all := slices.Concat(ledger.Invariants(), transfer.Invariants())
+	if f.what == orders {
+		all = slices.Concat(all, order.Invariants(), inventory.Invariants())
+	}
 	return slices.DeleteFunc(all, func(i invariant.Invariant) bool {
 		switch i.Name {
 		case "transfer_promise_kept":

@@ -13,6 +13,9 @@ const (
 	phaseOffered   = "offered rate"
 	phaseHalf      = "half of sustained"
 	phaseLow       = "low rate"
+	// The phases of orders; the half is of what the first one confirmed.
+	phaseOrders     = "order, placed to ended"
+	phaseOrdersHalf = "order, half of that rate"
 )
 
 func closedName(name string, callers int) string {
@@ -56,6 +59,9 @@ type CPU struct {
 type Phase struct {
 	Name   string `json:"name"`
 	System string `json:"system"`
+	// Of is what was asked for: transfers, or orders. An order is accepted when it is placed, and settled
+	// when it is confirmed.
+	Of string `json:"of"`
 	// Callers is the number of connections; OfferedPerSecond is zero for a closed loop.
 	Callers          int     `json:"callers"`
 	OfferedPerSecond float64 `json:"offered_per_second"`
@@ -68,6 +74,8 @@ type Phase struct {
 	Failed     uint64         `json:"failed"`
 	Unexpected map[int]uint64 `json:"unexpected"`
 	Settled    int64          `json:"settled"`
+	// Canceled is how many orders ended that way, until all was done.
+	Canceled int64 `json:"canceled"`
 
 	AcceptedPerSecond float64 `json:"accepted_per_second"`
 	SettledPerSecond  float64 `json:"settled_per_second"`
@@ -79,7 +87,8 @@ type Phase struct {
 
 	// LagShare is how much more was accepted than settled, as a part of what was accepted.
 	LagShare float64 `json:"lag_share"`
-	// BacklogAtEnd is how many transfers were not settled and told about when the load ended.
+	// BacklogAtEnd is how many transfers were not settled and told about when the load ended, or how many
+	// orders had not ended.
 	BacklogAtEnd int64   `json:"backlog_at_end"`
 	DrainMS      float64 `json:"drain_ms"`
 	Drained      bool    `json:"drained"`
@@ -121,24 +130,30 @@ type Report struct {
 	NaivePerSecond    float64 `json:"naive_per_second"`
 	Ratio             float64 `json:"ratio"`
 	RatioSameLoad     float64 `json:"ratio_same_load"`
+
+	// The orders' rates are those of the closed loop; TransfersPerOrder is how many transfers settled for
+	// each order that was confirmed, under the same closed loop.
+	OrdersPlacedPerSecond    float64 `json:"orders_placed_per_second"`
+	OrdersConfirmedPerSecond float64 `json:"orders_confirmed_per_second"`
+	TransfersPerOrder        float64 `json:"transfers_per_order"`
 }
 
-// sustained is the best rate of settling that a system kept up.
+// sustained is the best rate of settling transfers that a system kept up.
 func (r *Report) sustained(system string) float64 {
 	best := 0.0
 	for _, p := range r.Phases {
-		if p.System == system && p.KeptUp {
+		if p.System == system && p.Of == transfers && p.KeptUp {
 			best = max(best, p.SettledPerSecond)
 		}
 	}
 	return best
 }
 
-// settledAtBest is the best rate of settling, kept up or not: in favor of the naive path.
+// settledAtBest is the best rate of settling transfers, kept up or not: in favor of the naive path.
 func (r *Report) settledAtBest(system string) float64 {
 	best := 0.0
 	for _, p := range r.Phases {
-		if p.System == system {
+		if p.System == system && p.Of == transfers {
 			best = max(best, p.SettledPerSecond)
 		}
 	}
@@ -169,6 +184,7 @@ func (r *Report) judge() {
 	}
 	r.judgeLow()
 	r.judgeClosed()
+	r.judgeOrders()
 	r.judgeAll()
 }
 
@@ -226,6 +242,31 @@ func (r *Report) judgeClosed() {
 		p.Refused == 0 || p.RefuseP99MS <= goalRefuseP99MS)
 }
 
+// judgeOrders holds orders beside transfers under the same closed loop. There is stock for all of them, so
+// one that was canceled is one too many.
+func (r *Report) judgeOrders() {
+	ran, canceled := false, int64(0)
+	for _, p := range r.Phases {
+		if p.Of != orders {
+			continue
+		}
+		ran = true
+		canceled += p.Canceled
+		if p.OfferedPerSecond > 0 {
+			continue
+		}
+		r.OrdersPlacedPerSecond, r.OrdersConfirmedPerSecond = p.AcceptedPerSecond, p.SettledPerSecond
+		beside, both := r.find(kindHoldfast, closedName(phaseTransfers, p.Callers))
+		if both && p.SettledPerSecond > 0 {
+			r.TransfersPerOrder = beside.SettledPerSecond / p.SettledPerSecond
+		}
+	}
+	if ran {
+		r.goal("orders canceled though there is stock", "none", strconv.FormatInt(canceled, 10),
+			canceled == 0)
+	}
+}
+
 // judgeAll looks at every phase: wrong answers, broken invariants, and the generator's own cost.
 func (r *Report) judgeAll() {
 	if len(r.Phases) == 0 {
@@ -238,7 +279,8 @@ func (r *Report) judgeAll() {
 		for _, n := range p.Unexpected {
 			wrong += n
 		}
-		if p.OfferedPerSecond == 0 && (p.System == kindHoldfast || p.System == kindAccepts) {
+		if p.Of == transfers && p.OfferedPerSecond == 0 &&
+			(p.System == kindHoldfast || p.System == kindAccepts) {
 			worst = max(worst, p.CPU.GeneratorPerRequest)
 		}
 	}

@@ -25,14 +25,52 @@ type traffic struct {
 	// prefix begins every key of a phase; next counts them.
 	prefix string
 	next   atomic.Uint64
+	// skus and merchant are those of orders; places says that the callers order.
+	skus     []string
+	merchant string
+	places   bool
+}
+
+// sender makes one request after the other in a buffer of its own.
+type sender interface {
+	fresh() []byte
 }
 
 func newTraffic(addr string, s seeds, phase int) *traffic {
-	t := &traffic{addr: addr, apiKey: s.Key, prefix: fmt.Sprintf("bench-%04d-", phase)}
+	t := &traffic{
+		addr: addr, apiKey: s.Key, prefix: fmt.Sprintf("bench-%04d-", phase),
+		merchant: s.Shop.Merchant.String(),
+	}
 	for _, id := range s.Accounts {
 		t.accounts = append(t.accounts, id.String())
 	}
+	for _, id := range s.Shop.SKUs {
+		t.skus = append(t.skus, id.String())
+	}
 	return t
+}
+
+// newSender makes what a caller sends.
+func (t *traffic) newSender(caller int) sender {
+	if t.places {
+		return t.newOrderRequest(caller)
+	}
+	return t.newRequest(caller)
+}
+
+// draws are the random choices of a caller.
+func (t *traffic) draws(caller int) *rand.Rand {
+	//nolint:gosec // callers are counted from 0
+	return rand.New(rand.NewPCG(uint64(caller), uint64(len(t.accounts))))
+}
+
+// text is a request to a path with its key and its body in place.
+func (t *traffic) text(path, content string) ([]byte, []byte, []byte) {
+	head := "POST " + path + " HTTP/1.1\r\nHost: " + t.addr + "\r\nAuthorization: Bearer " + t.apiKey +
+		"\r\nContent-Type: application/json\r\nContent-Length: " + strconv.Itoa(len(content)) +
+		"\r\nIdempotency-Key: " + t.prefix
+	text := []byte(head + fmt.Sprintf("%0*d", keyDigits, 0) + "\r\n\r\n" + content)
+	return text, text[len(head) : len(head)+keyDigits], text[len(text)-len(content):]
 }
 
 // request is one caller's buffer with the places that change.
@@ -45,22 +83,17 @@ type request struct {
 
 // newRequest makes the buffer of one caller; the pairs that it draws follow from its number.
 func (t *traffic) newRequest(caller int) *request {
-	const body = `{"from_account":"%s","to_account":"%s","amount":{"value":%d,"currency":"EUR"}}`
+	const form = `{"from_account":"%s","to_account":"%s","amount":{"value":%d,"currency":"EUR"}}`
 	id := uuid.Nil.String()
-	content := fmt.Sprintf(body, id, id, amountMin)
-	head := "POST /v1/transfers HTTP/1.1\r\nHost: " + t.addr + "\r\nAuthorization: Bearer " + t.apiKey +
-		"\r\nContent-Type: application/json\r\nContent-Length: " + strconv.Itoa(len(content)) +
-		"\r\nIdempotency-Key: " + t.prefix
-	text := []byte(head + fmt.Sprintf("%0*d", keyDigits, 0) + "\r\n\r\n" + content)
-	keyAt := len(head)
-	fromAt := keyAt + keyDigits + len("\r\n\r\n") + len(`{"from_account":"`)
+	content := fmt.Sprintf(form, id, id, amountMin)
+	text, key, body := t.text("/v1/transfers", content)
+	fromAt := len(`{"from_account":"`)
 	toAt := fromAt + uuidChars + len(`","to_account":"`)
 	amountAt := toAt + uuidChars + len(`","amount":{"value":`)
 	return &request{
-		traffic: t, text: text, key: text[keyAt : keyAt+keyDigits], from: text[fromAt : fromAt+uuidChars],
-		to: text[toAt : toAt+uuidChars], amount: text[amountAt : amountAt+amountChars],
-		//nolint:gosec // callers are counted from 0
-		random: rand.New(rand.NewPCG(uint64(caller), uint64(len(t.accounts)))),
+		traffic: t, text: text, key: key, from: body[fromAt : fromAt+uuidChars],
+		to: body[toAt : toAt+uuidChars], amount: body[amountAt : amountAt+amountChars],
+		random: t.draws(caller),
 	}
 }
 

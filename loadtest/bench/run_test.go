@@ -47,7 +47,7 @@ func tiny(t *testing.T) Options {
 func TestAWholeRunMeasuresEveryPhase(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
-		t.Skip("starts a PostgreSQL and four systems")
+		t.Skip("starts a PostgreSQL and five systems")
 	}
 	r, err := Run(t.Context(), tiny(t))
 	require.NoError(t, err)
@@ -66,23 +66,27 @@ func TestAWholeRunMeasuresEveryPhase(t *testing.T) {
 			require.True(t, p.Drained, p.Name)
 			require.Positive(t, p.SettleP50MS, p.Name)
 		}
+		require.Zero(t, p.Canceled, p.Name)
 	}
 	for _, name := range []string{
 		"naive-accepts: accept only, 8 callers", "naive: accept to settled, 8 callers", "naive: offered rate",
 		"holdfast-accepts: accept only, 8 callers", "holdfast: low rate",
 		"holdfast: accept to settled, 8 callers", "holdfast: offered rate",
+		"holdfast: order, placed to ended, 8 callers", "holdfast: order, half of that rate",
 	} {
 		require.True(t, names[name], "no phase %q in %v", name, names)
 	}
 	var table strings.Builder
 	require.NoError(t, r.Markdown(&table))
 	require.Contains(t, table.String(), "| naive | offered rate |")
+	require.Contains(t, table.String(), "| holdfast | order, half of that rate |")
+	require.Contains(t, table.String(), "Orders in the closed loop: ")
 }
 
 func TestARunOfNothingIsRefused(t *testing.T) {
 	t.Parallel()
 	o := tiny(t)
-	o.SkipPgbench, o.SkipNaive, o.SkipHoldfast = true, true, true
+	o.SkipPgbench, o.SkipNaive, o.SkipHoldfast, o.SkipOrders = true, true, true, true
 	_, err := Run(t.Context(), o)
 	require.ErrorIs(t, err, errNothing)
 }
@@ -92,10 +96,10 @@ func TestADefaultRunFitsItsTime(t *testing.T) {
 	for _, c := range []struct {
 		o    Options
 		most time.Duration
-	}{{Full(), 4 * time.Minute}, {Quick(), 40 * time.Second}} {
-		// Twice accepts; naive three times; low, half; and each closed and open loop of Holdfast.
-		phases := 1 + len(c.o.Callers) + 3 + 2 + len(c.o.Callers) + len(c.o.Shares)
-		load := time.Duration(phases)*(c.o.Phase+c.o.Ramp) + 4*c.o.Ramp +
+	}{{Full(), 5 * time.Minute}, {Quick(), 45 * time.Second}} {
+		// Twice accepts; naive three times; low, half; each closed and open loop of Holdfast; orders twice.
+		phases := 1 + len(c.o.Callers) + 3 + 2 + len(c.o.Callers) + len(c.o.Shares) + 2
+		load := time.Duration(phases)*(c.o.Phase+c.o.Ramp) + 5*c.o.Ramp +
 			2*time.Duration(c.o.PgbenchSeconds)*time.Second
 		require.Less(t, load, c.most*7/10, "the rest is for starts, drains and checks")
 	}

@@ -3,18 +3,26 @@ package bench
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 )
 
 // line tells a phase in one line.
 func (p *Phase) line() string {
-	text := fmt.Sprintf("%s, %s: accepted %.0f/s", p.System, p.Name, p.AcceptedPerSecond)
+	accepted, settled := "accepted", "settled"
+	if p.Of == orders {
+		accepted, settled = "placed", "confirmed"
+	}
+	text := fmt.Sprintf("%s, %s: %s %.0f/s", p.System, p.Name, accepted, p.AcceptedPerSecond)
 	if p.OfferedPerSecond > 0 {
 		text += fmt.Sprintf(" of %.0f/s", p.OfferedPerSecond)
 	}
 	if p.SettledPerSecond > 0 {
-		text += fmt.Sprintf(", settled %.0f/s, accepted to settled p50 %.0f ms p99 %.0f ms",
-			p.SettledPerSecond, p.SettleP50MS, p.SettleP99MS)
+		text += fmt.Sprintf(", %s %.0f/s, %s to %s p50 %.0f ms p99 %.0f ms",
+			settled, p.SettledPerSecond, accepted, settled, p.SettleP50MS, p.SettleP99MS)
+	}
+	if p.Canceled > 0 {
+		text += fmt.Sprintf(", canceled %d", p.Canceled)
 	}
 	if p.Refused > 0 {
 		text += fmt.Sprintf(", refused %d", p.Refused)
@@ -39,23 +47,41 @@ func (r *Report) Markdown(w io.Writer) error {
 }
 
 func (r *Report) rates(b *strings.Builder) {
-	b.WriteString("| system | phase | offered/s | accepted/s | settled/s | refused | accept p50 / p99 ms " +
-		"| accepted to settled p50 / p99 ms | kept up |\n|---|---|--:|--:|--:|--:|--:|--:|---|\n")
+	b.WriteString("Of orders, accepted is placed, and settled is confirmed.\n\n" +
+		"| system | phase | offered/s | accepted/s | settled/s | canceled | refused | accept p50 / p99 ms " +
+		"| accepted to settled p50 / p99 ms | kept up |\n|---|---|--:|--:|--:|--:|--:|--:|--:|---|\n")
 	for _, c := range r.Commits {
-		fmt.Fprintf(b, "| PostgreSQL | one row, one commit, %d clients (%s) | | %.0f | | | | | |\n",
+		fmt.Fprintf(b, "| PostgreSQL | one row, one commit, %d clients (%s) | | %.0f | | | | | | |\n",
 			c.Clients, c.By, c.PerSecond)
 	}
 	for _, p := range r.Phases {
-		fmt.Fprintf(b, "| %s | %s | %s | %.0f | %s | %d | %.1f / %.1f | %s | %s |\n", p.System, p.Name,
+		fmt.Fprintf(b, "| %s | %s | %s | %.0f | %s | %s | %d | %.1f / %.1f | %s | %s |\n", p.System, p.Name,
 			unlessZero("%.0f", p.OfferedPerSecond), p.AcceptedPerSecond,
-			unlessZero("%.0f", p.SettledPerSecond), p.Refused, p.AcceptP50MS, p.AcceptP99MS,
+			unlessZero("%.0f", p.SettledPerSecond), p.canceled(), p.Refused, p.AcceptP50MS, p.AcceptP99MS,
 			p.settleTimes(), p.verdict())
 	}
 	if r.Ratio > 0 {
 		fmt.Fprintf(b, "\nSettled, each at its best: Holdfast %.0f/s, naive %.0f/s: %.1f times.\n",
 			r.HoldfastPerSecond, r.NaivePerSecond, r.Ratio)
 	}
+	if r.OrdersPlacedPerSecond > 0 {
+		fmt.Fprintf(b, "\nOrders in the closed loop: %.0f/s placed, %.0f/s confirmed",
+			r.OrdersPlacedPerSecond, r.OrdersConfirmedPerSecond)
+		if r.TransfersPerOrder > 0 {
+			fmt.Fprintf(b, "; for each confirmed order, the same callers get %.1f transfers settled",
+				r.TransfersPerOrder)
+		}
+		b.WriteString(".\n")
+	}
 	b.WriteByte('\n')
+}
+
+// canceled is a figure of orders only.
+func (p *Phase) canceled() string {
+	if p.Of != orders {
+		return ""
+	}
+	return strconv.FormatInt(p.Canceled, 10)
 }
 
 func unlessZero(format string, v float64) string {
@@ -74,7 +100,7 @@ func (p *Phase) settleTimes() string {
 
 func (p *Phase) verdict() string {
 	switch {
-	case p.SettledPerSecond == 0:
+	case !works(p.System):
 		return ""
 	case p.KeptUp:
 		return "yes"
@@ -92,7 +118,7 @@ func (r *Report) costs(b *strings.Builder) {
 	if r.HTTPDependencies {
 		generator = "generator and dependencies"
 	}
-	b.WriteString("CPU per accepted transfer in microseconds, until all was done:\n\n" +
+	b.WriteString("CPU per accepted transfer or placed order in microseconds, until all was done:\n\n" +
 		"| system | phase | " + generator + " | API and worker | Postgres | sum " +
 		"| generator per request | other work on the machine |\n|---|---|--:|--:|--:|--:|--:|--:|\n")
 	for _, p := range r.Phases {

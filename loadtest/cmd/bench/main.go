@@ -20,8 +20,8 @@ import (
 	"example.com/holdfast/loadtest/bench"
 )
 
-const description = `Measure accepts and transfers from accepted to settled beside a naive path, on a private
-PostgreSQL of this machine, with simulated dependencies of 5 ms.`
+const description = `Measure accepts, transfers from accepted to settled beside a naive path, and orders from
+placed to confirmed, on a private PostgreSQL of this machine, with simulated dependencies of 5 ms.`
 
 // generatorProcs lets the load generator run on one core at a time: on a machine that it shares with what
 // it measures, a second one would mostly look for work.
@@ -43,7 +43,7 @@ type runCmd struct {
 	HTTPDeps  bool          `name:"http-deps" help:"Dependencies as HTTP servers of the generator's process."`
 	Profile   string        `help:"Write a CPU profile of Holdfast's process." placeholder:"FILE" type:"path"`
 	Impatient bool          `help:"Refused callers ask again at once, not when they were told."`
-	Skip      []string      `help:"Leave out: pgbench, naive, holdfast." enum:"pgbench,naive,holdfast"`
+	Skip      []string      `help:"Leave out: ${enum}." enum:"pgbench,naive,holdfast,orders"`
 	Set       []string      `help:"A setting of the system under test, as NAME=value." sep:"none"`
 }
 
@@ -114,6 +114,7 @@ func (c *runCmd) options() (bench.Options, error) {
 		o.SkipPgbench = o.SkipPgbench || part == "pgbench"
 		o.SkipNaive = o.SkipNaive || part == "naive"
 		o.SkipHoldfast = o.SkipHoldfast || part == "holdfast"
+		o.SkipOrders = o.SkipOrders || part == "orders"
 	}
 	return o, nil
 }

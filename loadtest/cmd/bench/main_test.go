@@ -33,20 +33,21 @@ func TestWithoutFlagsEverythingIsMeasured(t *testing.T) {
 	require.Equal(t, bench.Full().Callers, o.Callers)
 	require.Len(t, o.Command, 2)
 	require.Equal(t, "serve", o.Command[1], "the child is this program again")
-	require.False(t, o.SkipPgbench || o.SkipNaive || o.SkipHoldfast || o.Volatile)
+	require.False(t, o.SkipPgbench || o.SkipNaive || o.SkipHoldfast || o.SkipOrders || o.Volatile)
 }
 
 func TestFlagsNarrowTheRun(t *testing.T) {
 	t.Parallel()
 	o, _ := parsed(t, "--quick", "--phase=3s", "--callers=8,16", "--rates=100,200.5", "--low-rate=20",
-		"--skip=naive", "--skip=pgbench", "--http-deps", "--impatient", "--set=HOLDFAST_API_CONNS=4")
+		"--skip=naive", "--skip=pgbench", "--skip=orders", "--http-deps", "--impatient",
+		"--set=HOLDFAST_API_CONNS=4")
 	require.Equal(t, bench.Quick().Accounts, o.Accounts)
 	require.Equal(t, 3*time.Second, o.Phase)
 	require.Equal(t, bench.Quick().Ramp, o.Ramp)
 	require.Equal(t, []int{8, 16}, o.Callers)
 	require.Equal(t, []float64{100, 200.5}, o.Rates)
 	require.InDelta(t, 20, o.LowRate, 0)
-	require.True(t, o.SkipNaive && o.SkipPgbench && o.HTTPDependencies && o.Impatient)
+	require.True(t, o.SkipNaive && o.SkipPgbench && o.SkipOrders && o.HTTPDependencies && o.Impatient)
 	require.Equal(t, []string{"HOLDFAST_API_CONNS=4"}, o.Environ)
 }
 
