@@ -62,17 +62,23 @@ func (a *admission) stop() {
 	a.group.Wait()
 }
 
+// sample looks at the queues of what was accepted and waits to go on: transfers for their screening,
+// orders for stock and payment. Notifications delay nobody's promise and do not count.
 func (a *admission) sample(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, sampleTimeout)
 	defer cancel()
-	age, err := jobqueue.ReadyAge(ctx, a.pool, jobqueue.QueueRisk)
-	if err != nil {
-		if ctx.Err() == nil {
-			a.env.Log.WarnContext(ctx, "queue age is not known", slog.Any("error", err))
+	var oldest time.Duration
+	for _, queue := range []string{jobqueue.QueueRisk, jobqueue.QueueDB} {
+		age, err := jobqueue.ReadyAge(ctx, a.pool, queue)
+		if err != nil {
+			if ctx.Err() == nil {
+				a.env.Log.WarnContext(ctx, "queue age is not known", slog.Any("error", err))
+			}
+			return
 		}
-		return
+		oldest = max(oldest, age)
 	}
-	a.age.Store(int64(age))
+	a.age.Store(int64(oldest))
 }
 
 // tolerance is how much of the largest age a class of traffic bears.

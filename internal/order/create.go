@@ -95,6 +95,18 @@ func (c *Create) prepare() error {
 	return nil
 }
 
+// valid lists the items that are looked at. The others are refused unseen: what they name may not even
+// be readable.
+func (c *Create) valid() []New {
+	var items []New
+	for i, n := range c.Items {
+		if c.invalid[i] == nil {
+			items = append(items, n)
+		}
+	}
+	return items
+}
+
 // flushAccepts places a batch of orders in one transaction of two round trips.
 func (s *Service) flushAccepts(ctx context.Context, requests []Create) ([]accepted, error) {
 	var b *acceptBatch
@@ -161,10 +173,8 @@ func openAccepts(read *pgx.Batch, requests []Create, lock []ledger.Ref) *acceptB
 		if r.Key.Key.Key != "" {
 			keys = append(keys, r.Key.Key)
 		}
-		for i, item := range r.Items {
-			if r.invalid[i] == nil { // what is not valid is not looked at, and may not even be readable
-				n.add(r.Key.TenantID, item)
-			}
+		for _, item := range r.valid() {
+			n.add(r.Key.TenantID, item)
 		}
 	}
 	b.accounts = ledger.Open(read, lock, n.accounts)

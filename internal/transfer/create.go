@@ -88,6 +88,18 @@ func (c *Create) prepare() error {
 	return nil
 }
 
+// valid lists the items that are looked at. The others are refused unseen: what they name may not even
+// be readable.
+func (c *Create) valid() []New {
+	var items []New
+	for i, n := range c.Items {
+		if c.invalid[i] == nil {
+			items = append(items, n)
+		}
+	}
+	return items
+}
+
 // flushAccepts accepts a batch of requests in one transaction of two round trips.
 func (s *Service) flushAccepts(ctx context.Context, requests []Create) ([]accepted, error) {
 	var b *acceptBatch
@@ -154,7 +166,7 @@ func openAccepts(read *pgx.Batch, requests []Create) *acceptBatch {
 		if r.Key.Key.Key != "" {
 			keys = append(keys, r.Key.Key)
 		}
-		for _, n := range r.Items {
+		for _, n := range r.valid() {
 			lock = append(lock, ledger.Ref{TenantID: tenant, ID: n.FromAccount})
 			to := ledger.Ref{TenantID: tenant, ID: n.ToAccount}
 			if n.reverses == uuid.Nil {

@@ -401,3 +401,13 @@ func TestTheLargestAmountIsAccepted(t *testing.T) {
 	require.Equal(t, transfertest.Funds+money.MaxValue, posted)
 	w.CheckInvariants(t)
 }
+
+func TestHostileTextInOneOfSeveralIsRefusedAlone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	hostile := w.Item(5)
+	hostile.ClientReference = "a\x00b"
+	answers := transfertest.ReadAll(t, w.create(t, "k1", w.Item(1), hostile))
+	require.Empty(t, answers[0].Code)
+	require.Equal(t, problem.ValidationFailed, answers[1].Code)
+}

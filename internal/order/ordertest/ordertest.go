@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"example.com/holdfast/internal/app"
@@ -58,7 +59,7 @@ func New(tb testing.TB) *Bundle {
 	tb.Helper()
 	b := &Bundle{Bundle: transfertest.New(tb)}
 	b.Inventory = inventory.NewService(b.Pool)
-	b.Transfers = b.transfers(tb, "api")
+	b.Transfers = b.transfers(tb, "api", b.Pool)
 	b.Transfers.Start(tb.Context())
 	tb.Cleanup(b.Transfers.Stop)
 	b.Orders = b.Service(tb, "api", nil)
@@ -67,22 +68,20 @@ func New(tb testing.TB) *Bundle {
 	return b
 }
 
-// transfers makes a transfer service whose events reach orders, on a pool of its own.
-func (b *Bundle) transfers(tb testing.TB, instance string) *transfer.Service {
+// transfers makes a transfer service whose events reach orders.
+func (b *Bundle) transfers(tb testing.TB, instance string, pool *pgxpool.Pool) *transfer.Service {
 	tb.Helper()
 	cfg := b.Config(tb, instance)
-	cfg.Pool, cfg.Subscriptions = transfertest.OpenPool(tb, b.DB.URL), app.Subscriptions()
+	cfg.Pool, cfg.Subscriptions = pool, app.Subscriptions()
 	return transfer.NewService(cfg)
 }
 
-// OrderConfig is what an order service of this world is made from.
-func (b *Bundle) OrderConfig(tb testing.TB, instance string, payments order.Payments) order.Config {
-	tb.Helper()
-	return order.Config{
-		Pool: transfertest.OpenPool(tb, b.DB.URL), Payments: payments, Metrics: telemetry.New(),
-		Log: slog.New(slog.DiscardHandler), Instance: instance,
-		Now: time.Now, //nolint:forbidigo // a test waits by the real clock
-	}
+// orders makes an order service on the pool of the process that it belongs to.
+func orders(instance string, pool *pgxpool.Pool, payments order.Payments) *order.Service {
+	return order.NewService(order.Config{
+		Pool: pool, Payments: payments, Metrics: telemetry.New(), Log: slog.New(slog.DiscardHandler),
+		Instance: instance, Now: time.Now, //nolint:forbidigo // a test waits by the real clock
+	})
 }
 
 // Service starts one more order service. Nil payments are those of the bundle's transfers.
@@ -91,7 +90,7 @@ func (b *Bundle) Service(tb testing.TB, instance string, payments order.Payments
 	if payments == nil {
 		payments = app.NewPayments(b.Transfers)
 	}
-	s := order.NewService(b.OrderConfig(tb, instance, payments))
+	s := orders(instance, b.Pool, payments)
 	s.Start(tb.Context())
 	tb.Cleanup(s.Stop)
 	return s

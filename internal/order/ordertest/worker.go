@@ -49,13 +49,14 @@ func (b *Bundle) StartPayments(tb testing.TB) {
 
 func (b *Bundle) start(tb testing.TB, id string, queues ...string) *Worker {
 	tb.Helper()
-	w := &Worker{transfers: b.transfers(tb, id)}
-	w.orders = order.NewService(b.OrderConfig(tb, id, app.NewPayments(w.transfers)))
+	domain, own := transfertest.OpenPool(tb, b.DB.URL), transfertest.OpenPool(tb, b.DB.URL)
+	w := &Worker{transfers: b.transfers(tb, id, domain)}
+	w.orders = orders(id, domain, app.NewPayments(w.transfers))
 	workers := river.NewWorkers()
 	w.transfers.AddWorkers(workers)
 	w.orders.AddWorkers(workers)
 	w.instance = &jobqueue.Instance{
-		ID: id, Host: "test", Version: "test", Pool: transfertest.OpenPool(tb, b.DB.URL),
+		ID: id, Host: "test", Version: "test", Pool: own,
 		Log: slog.New(slog.DiscardHandler),
 	}
 	inHand := map[string]int{}
@@ -63,7 +64,7 @@ func (b *Bundle) start(tb testing.TB, id string, queues ...string) *Worker {
 		inHand[queue] = transfertest.InHand
 	}
 	var err error
-	w.client, err = jobqueue.NewClient(transfertest.OpenPool(tb, b.DB.URL), id, inHand, workers,
+	w.client, err = jobqueue.NewClient(own, id, inHand, workers,
 		slog.New(slog.DiscardHandler))
 	require.NoError(tb, err)
 	require.NoError(tb, w.run(tb.Context(), inHand[jobqueue.QueueDB] > 0))
