@@ -38,10 +38,6 @@ func newWorld(t *testing.T) world {
 	t.Helper()
 	w := world{Bundle: ordertest.New(t)}
 	w.Orders.SetRandom(func() float64 { return 0 })
-	// The jobs that this test works are claimed by it, and the reaper of the payments' worker must not take
-	// them for those of a dead one.
-	w.Exec(t, "INSERT INTO instances (id, hostname, version, heartbeat_at) "+
-		"VALUES ('test', 'test', 'test', now() + interval '1 hour')")
 	w.StartPayments(t)
 	return w
 }
@@ -76,7 +72,8 @@ func (w world) run(t *testing.T) string {
 func (w world) next(t *testing.T) (job, bool) {
 	t.Helper()
 	rows, err := w.Pool.Query(t.Context(), `
-UPDATE river_job SET state = 'running', attempt = attempt + 1, attempted_at = now(), attempted_by = '{payments}'
+UPDATE river_job
+   SET state = 'running', attempt = attempt + 1, attempted_at = now(), attempted_by = '{payments}'
  WHERE id = (SELECT id FROM river_job WHERE state = 'available' AND scheduled_at <= clock_timestamp()
                 AND kind LIKE 'order_%' ORDER BY scheduled_at, id LIMIT 1)
 RETURNING id, kind, args`)
