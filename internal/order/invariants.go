@@ -180,16 +180,18 @@ SELECT format('order %s: canceled, payment %s, %s of %s went back by transfer %s
                       AND d.reference LIKE 'order:' || o.id || '%')`
 
 const neverForgottenSQL = `
+WITH named AS (
+    SELECT by_tenant.tenant_id::uuid AS tenant_id, id.id::uuid AS id
+      FROM river_job j
+     CROSS JOIN LATERAL jsonb_each(j.args -> 'orders') AS by_tenant (tenant_id, ids)
+     CROSS JOIN LATERAL jsonb_array_elements_text(by_tenant.ids) AS id (id)
+     WHERE j.kind IN ('order_reserve', 'order_pay', 'order_reverse')
+       AND j.state IN ('available', 'running', 'retryable', 'scheduled', 'pending')
+)
 SELECT format('order %s: %s, due since %s, and no job names it', o.id, o.state, o.wake_at) AS what
   FROM orders o
- WHERE o.wake_at < now() - interval '10 seconds'
-   AND (o.tenant_id::text, o.id::text) NOT IN (
-        SELECT named.tenant_id, id.id
-          FROM river_job j
-         CROSS JOIN LATERAL jsonb_each(j.args -> 'orders') AS named (tenant_id, ids)
-         CROSS JOIN LATERAL jsonb_array_elements_text(named.ids) AS id (id)
-         WHERE j.kind IN ('order_reserve', 'order_pay', 'order_reverse')
-           AND j.state IN ('available', 'running', 'retryable', 'scheduled', 'pending'))`
+  LEFT JOIN named n ON n.tenant_id = o.tenant_id AND n.id = o.id
+ WHERE o.wake_at < now() - interval '10 seconds' AND n.id IS NULL`
 
 const wokenSQL = `
 SELECT format('order %s: %s, payment %s, wake_at %s', o.id, o.state, o.payment_state,

@@ -159,16 +159,18 @@ SELECT format('reversal %s: does not mirror transfer %s, which is %s', c.id, c.r
        IS DISTINCT FROM ('settled', NULL::uuid, c.to_account, c.from_account, c.currency)`
 
 const neverForgottenSQL = `
+WITH named AS (
+    SELECT by_tenant.tenant_id::uuid AS tenant_id, id.id::uuid AS id
+      FROM river_job j
+     CROSS JOIN LATERAL jsonb_each(j.args -> 'transfers') AS by_tenant (tenant_id, ids)
+     CROSS JOIN LATERAL jsonb_array_elements_text(by_tenant.ids) AS id (id)
+     WHERE j.kind IN ('transfer_screen', 'transfer_settle', 'transfer_notify')
+       AND j.state IN ('available', 'running', 'retryable', 'scheduled', 'pending')
+)
 SELECT format('transfer %s: %s, due since %s, and no job names it', t.id, t.state, t.wake_at) AS what
   FROM transfers t
- WHERE t.wake_at < now() - interval '10 seconds'
-   AND (t.tenant_id::text, t.id::text) NOT IN (
-        SELECT named.tenant_id, id.id
-          FROM river_job j
-         CROSS JOIN LATERAL jsonb_each(j.args -> 'transfers') AS named (tenant_id, ids)
-         CROSS JOIN LATERAL jsonb_array_elements_text(named.ids) AS id (id)
-         WHERE j.kind IN ('transfer_screen', 'transfer_settle', 'transfer_notify')
-           AND j.state IN ('available', 'running', 'retryable', 'scheduled', 'pending'))`
+  LEFT JOIN named n ON n.tenant_id = t.tenant_id AND n.id = t.id
+ WHERE t.wake_at < now() - interval '10 seconds' AND n.id IS NULL`
 
 const notifiedAtEndSQL = `
 SELECT format('transfer %s: %s, notification %s, wake_at %s', t.id, t.state, t.notification,
