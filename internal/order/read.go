@@ -236,7 +236,7 @@ func (a Action) reason() Reason {
 
 // validate refuses what no outsider may ask for: stock and payment alone reserve and confirm.
 func (a Action) validate() error {
-	if why := invalidText(a.Reason, reasonMaxBytes); why != "" {
+	if why := problem.InvalidText(a.Reason, reasonMaxBytes); why != "" {
 		return problem.Invalid("/reason", "%s", why)
 	}
 	switch a.Event {

@@ -123,7 +123,7 @@ func TestCleanTextFitsIntoARow(t *testing.T) {
 	} {
 		got := clean(in)
 		require.Equal(t, want, got)
-		require.Empty(t, invalidText(got, reasonMaxBytes))
+		require.Empty(t, problem.InvalidText(got, reasonMaxBytes))
 	}
 }
 

@@ -201,7 +201,7 @@ type Action struct {
 
 // validate refuses what no outsider may ask for, and a decision that nobody waits for.
 func (a Action) validate(t Transfer) error {
-	if why := invalidText(a.Reason, reasonMaxBytes); why != "" {
+	if why := problem.InvalidText(a.Reason, reasonMaxBytes); why != "" {
 		return problem.Invalid("/reason", "%s", why)
 	}
 	switch a.Event {

@@ -143,7 +143,7 @@ func (n New) validate() error {
 	if err := n.Amount.Validate(); err != nil {
 		add("/amount", err.Error())
 	}
-	if why := invalidText(n.ClientReference, referenceMaxBytes); why != "" {
+	if why := problem.InvalidText(n.ClientReference, referenceMaxBytes); why != "" {
 		add("/client_reference", why)
 	}
 	if why := invalidMetadata(n.Metadata); why != "" {
@@ -167,22 +167,6 @@ func invalidMetadata(metadata json.RawMessage) string {
 		return "is not valid JSON"
 	case len(metadata) > 0 && bytes.TrimLeft(metadata, " \t\r\n")[0] != '{':
 		return "is not a JSON object"
-	}
-	return ""
-}
-
-// invalidText says what is wrong with a text that goes into a row, or "".
-func invalidText(s string, maxBytes int) string {
-	if len(s) > maxBytes {
-		return "is too long"
-	}
-	if !utf8.ValidString(s) {
-		return "is not valid UTF-8"
-	}
-	for _, r := range s {
-		if r < ' ' || r == 0x7f {
-			return "has a control character"
-		}
 	}
 	return ""
 }
