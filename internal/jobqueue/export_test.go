@@ -5,6 +5,7 @@ import "context"
 // What the tests of this package name.
 const (
 	OldestLiveSQL = oldestLive
+	ReadyAgesSQL  = readyAges
 	SilenceMax    = silenceMax
 	CalmRounds    = calmRounds
 	MaxAttempts   = maxAttempts

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"log/slog"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -262,7 +261,7 @@ func TestReadyAgeIsThatOfDueJobsThatNobodyHasClaimed(t *testing.T) {
 	require.Zero(t, age())
 }
 
-func TestTheProbeOfTheQueueReadsOnlyItsIndex(t *testing.T) {
+func TestTheProbesOfTheQueueReadOnlyItsIndex(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.New(t)
 	_, err := pool.Exec(t.Context(), `
@@ -275,14 +274,7 @@ SELECT '{}', 'ping', 3, 'risk_api', 'available', now() + n * interval '1 ms'
 			_, err := pool.Exec(t.Context(), "ANALYZE river_job")
 			require.NoError(t, err)
 		}
-		explain, states := "EXPLAIN "+jobqueue.OldestLiveSQL, []string{"available"}
-		rows, err := pool.Query(t.Context(), explain, jobqueue.QueueRisk, states)
-		require.NoError(t, err)
-		plan, err := pgx.CollectRows(rows, pgx.RowTo[string])
-		require.NoError(t, err)
-		text := strings.Join(plan, "\n")
-		require.Contains(t, text, "Index Only Scan using river_job_prioritized_fetching_index")
-		require.NotContains(t, text, "Seq Scan")
-		require.NotContains(t, text, "Sort")
+		requireProbe(t, pool, jobqueue.OldestLiveSQL, jobqueue.QueueRisk, []string{"available"})
+		requireProbe(t, pool, jobqueue.ReadyAgesSQL, jobqueue.QueueRisk, jobqueue.Lanes)
 	}
 }
