@@ -242,10 +242,30 @@ func (b *Book) Release(ref Ref, id uuid.UUID, amount int64, status string) error
 	return nil
 }
 
+// External says that an account is the world outside; false if the book does not know it.
+func (b *Book) External(ref Ref) bool {
+	account, _ := b.look(ref)
+	return account.kind == KindExternal
+}
+
+// Drain settles a whole hold whose amount was paid outside: it is posted whatever has become of the account
+// that it went to, since refusing would not bring the money back.
+func (b *Book) Drain(from, to Ref, id uuid.UUID, amount int64) error {
+	return b.capture(from, to, id, amount, amount)
+}
+
 // Settle captures amount of a hold of held and pays it to the other account by an entry with the
 // hold's id; what is not captured is released. A closed account or one that would overflow refuses;
 // a frozen one does not, since what was accepted before the freeze is drained.
 func (b *Book) Settle(from, to Ref, id uuid.UUID, held, amount int64) error {
+	if credit, ok := b.locked[to]; ok && credit.status == StatusClosed {
+		return closed(to.ID)
+	}
+	return b.capture(from, to, id, held, amount)
+}
+
+// capture posts amount of a hold and ends it.
+func (b *Book) capture(from, to Ref, id uuid.UUID, held, amount int64) error {
 	debit, credit, err := b.sides(from, to, amount)
 	if err != nil {
 		return err
@@ -261,7 +281,7 @@ func (b *Book) Settle(from, to Ref, id uuid.UUID, held, amount int64) error {
 	return nil
 }
 
-// sides finds the two locked accounts of a payment, or says why the credit cannot take it.
+// sides finds the two locked accounts of a payment, or says why the amount does not fit.
 func (b *Book) sides(from, to Ref, amount int64) (*balance, *balance, error) {
 	debit, ok := b.locked[from]
 	if !ok {
@@ -278,8 +298,6 @@ func (b *Book) sides(from, to Ref, amount int64) (*balance, *balance, error) {
 	case debit.currency != credit.currency:
 		return nil, nil, problem.New(problem.CurrencyMismatch, "Account %s is in %s, account %s in %s.",
 			from.ID, debit.currency, to.ID, credit.currency)
-	case credit.status == StatusClosed:
-		return nil, nil, closed(to.ID)
 	case credit.overflows(amount):
 		return nil, nil, problem.New(problem.BalanceOverflow, "Account %s would overflow.", to.ID)
 	}
