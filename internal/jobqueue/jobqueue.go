@@ -22,6 +22,7 @@ import (
 // The queues: one per dependency, so that a slow one fills its own queue only.
 const (
 	QueueRisk         = "risk_api"
+	QueuePayout       = "payout_rail"
 	QueueNotification = "notification_api"
 	QueueDB           = "db"
 )

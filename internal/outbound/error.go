@@ -14,15 +14,17 @@ type Kind string
 const (
 	KindOK            Kind = "ok"             // in observations only
 	KindInTransaction Kind = "in_transaction" // refused: a transaction is open
-	KindFull          Kind = "full"           // refused: no place at the bulkhead within the wait
-	KindNoBudget      Kind = "no_budget"      // refused: the caller's time is used up
-	KindCanceled      Kind = "canceled"       // the caller left
-	KindTimeout       Kind = "timeout"        // no complete reply in time
-	KindUnreachable   Kind = "unreachable"    // no connection, so nothing was sent
-	KindAmbiguous     Kind = "ambiguous"      // the connection failed before a complete reply
-	KindStatus5xx     Kind = "status_5xx"     // the dependency failed
-	KindStatus4xx     Kind = "status_4xx"     // the dependency refused
-	KindBadReply      Kind = "bad_reply"      // a complete reply that makes no sense
+	KindOpen          Kind = "open"
+	KindRetryBudget   Kind = "retry_budget"
+	KindFull          Kind = "full"        // refused: no place at the bulkhead within the wait
+	KindNoBudget      Kind = "no_budget"   // refused: the caller's time is used up
+	KindCanceled      Kind = "canceled"    // the caller left
+	KindTimeout       Kind = "timeout"     // no complete reply in time
+	KindUnreachable   Kind = "unreachable" // no connection, so nothing was sent
+	KindAmbiguous     Kind = "ambiguous"   // the connection failed before a complete reply
+	KindStatus5xx     Kind = "status_5xx"  // the dependency failed
+	KindStatus4xx     Kind = "status_4xx"  // the dependency refused
+	KindBadReply      Kind = "bad_reply"   // a complete reply that makes no sense
 )
 
 // Error is the only error type that Do returns.
@@ -34,6 +36,7 @@ type Error struct {
 	RetryAfter time.Duration // asked for by the dependency, 0 if it did not
 	Sent       bool          // false only if certainly nothing reached the dependency
 	Err        error         // the cause
+	P95        time.Duration
 }
 
 // Error names the dependency and the operation first.
@@ -88,3 +91,11 @@ func (e *timeoutError) Error() string {
 
 // Unwrap lets callers match context.DeadlineExceeded.
 func (e *timeoutError) Unwrap() error { return context.DeadlineExceeded }
+
+func (e *Error) Deferred() bool {
+	switch e.Kind {
+	case KindFull, KindOpen, KindRetryBudget, KindNoBudget:
+		return true
+	}
+	return false
+}

@@ -143,10 +143,12 @@ func refused(err error) bool {
 // SQLSTATEs that this program tells apart; see the PostgreSQL manual, appendix A.
 const (
 	CodeUniqueViolation = "23505"
-	codeSerialization   = "40001"
-	codeDeadlock        = "40P01"
-	codeLockTimeout     = "55P03"
-	codeRowsMissed      = "HF001" // raised by our assert_rows
+	// CodeForeignKeyViolation says that a row that is named does not exist.
+	CodeForeignKeyViolation = "23503"
+	codeSerialization       = "40001"
+	codeDeadlock            = "40P01"
+	codeLockTimeout         = "55P03"
+	codeRowsMissed          = "HF001" // raised by our assert_rows
 
 	classConnection = "08"
 	classData       = "22"
