@@ -46,6 +46,19 @@ func crashes() []crash {
 			},
 		},
 		{
+			kind: "transfer_payout",
+			points: []string{
+				transfer.FaultBeforePayout, transfer.FaultAfterPayout, transfer.FaultAfterMove,
+			},
+			prepare: func(t *testing.T, w world) uuid.UUID {
+				t.Helper()
+				id := w.createPayout(t, "k1", 250)
+				require.True(t, w.runOne(t.Context(), t))
+				require.Equal(t, transfer.Settling, w.Get(t, id).State)
+				return id
+			},
+		},
+		{
 			kind:   "transfer_notify",
 			points: []string{transfer.FaultBeforeNotify, transfer.FaultAfterNotify, transfer.FaultAfterNote},
 			prepare: func(t *testing.T, w world) uuid.UUID {
@@ -89,8 +102,13 @@ func (w world) requireOneEffect(t *testing.T, id uuid.UUID) {
 	require.Equal(t, 1, w.Risk.Calls(w.screenKey(id)).Effects)
 	require.Equal(t, 1, w.Notify.Calls(w.notifyKey(id)).Effects)
 	from, held := w.Balance(t, w.From)
-	to, _ := w.Balance(t, w.To)
-	require.Equal(t, []int64{transfertest.Funds - 250, 0, transfertest.Funds + 250}, []int64{from, held, to})
+	require.Equal(t, []int64{transfertest.Funds - 250, 0}, []int64{from, held})
+	if got.Payout {
+		require.Equal(t, 1, w.Rail.Paid(id.String()))
+	} else {
+		to, _ := w.Balance(t, w.To)
+		require.Equal(t, transfertest.Funds+250, to)
+	}
 	w.CheckInvariants(t)
 }
 
@@ -102,6 +120,9 @@ func (w world) requireNothingBlind(t *testing.T) {
 	}
 	for key, calls := range w.Notify.Journal() {
 		require.Zero(t, calls.Blind, key)
+	}
+	for key, calls := range w.Rail.Journal() {
+		require.LessOrEqual(t, calls.Sends, 1, key)
 	}
 }
 

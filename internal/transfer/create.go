@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"example.com/holdfast/internal/fairshare"
 	"example.com/holdfast/internal/fault"
 	"example.com/holdfast/internal/idempotency"
 	"example.com/holdfast/internal/ledger"
@@ -39,6 +40,7 @@ type Create struct {
 
 	ids     []uuid.UUID
 	invalid []error
+	lane    int16
 }
 
 // accepted is what one Create came to.
@@ -54,6 +56,7 @@ func (s *Service) Create(ctx context.Context, c Create) (idempotency.Response, e
 	if err := c.prepare(); err != nil {
 		return idempotency.Response{}, err
 	}
+	c.lane = int16(s.lanes.Bring(c.Key.TenantID, len(c.Items), s.cfg.Now())) //nolint:gosec // one of four
 	combiner := s.accepts
 	if len(c.Items) > 1 {
 		combiner = s.bulks
@@ -244,7 +247,8 @@ func (b *acceptBatch) accept(r Create, n New, id uuid.UUID) (Transfer, error) {
 		Ref: Ref{r.Key.TenantID, id}, FromAccount: n.FromAccount, ToAccount: n.ToAccount, Amount: n.Amount,
 		State: Accepted, Version: 1, ClientReference: n.ClientReference, Metadata: n.Metadata,
 		Reverses: n.reverses, Notification: NotificationNone, WakeAt: now, PromiseAt: now.Add(promiseWindow),
-		CreatedAt: now, UpdatedAt: now,
+		CreatedAt: now, UpdatedAt: now, Lane: max(r.lane, fairshare.First), PayoutTry: 1,
+		Payout: b.book.External(ledger.Ref{TenantID: r.Key.TenantID, ID: n.ToAccount}),
 	}
 	if err := b.book.Check(t.debit(), t.credit(), t.Amount.Currency); err != nil {
 		return Transfer{}, err
@@ -299,7 +303,8 @@ func insertTransfers(ctx context.Context, write *pgx.Batch, now time.Time, trans
 		Now: now, Tenants: make([]uuid.UUID, n), Ids: make([]uuid.UUID, n),
 		FromAccounts: make([]uuid.UUID, n), ToAccounts: make([]uuid.UUID, n), Amounts: make([]int64, n),
 		Currencies: make([]string, n), ClientReferences: make([]string, n), Metadata: make([][]byte, n),
-		Reverses: make([]uuid.UUID, n), PromisesAt: make([]time.Time, n),
+		Reverses: make([]uuid.UUID, n), Payouts: make([]bool, n), Lanes: make([]int16, n),
+		PromisesAt: make([]time.Time, n),
 	}
 	for i, t := range transfers {
 		p.Tenants[i], p.Ids[i] = t.TenantID, t.ID
@@ -307,6 +312,7 @@ func insertTransfers(ctx context.Context, write *pgx.Batch, now time.Time, trans
 		p.Amounts[i], p.Currencies[i] = t.Amount.Value, t.Amount.Currency
 		p.ClientReferences[i], p.Metadata[i] = t.ClientReference, t.Metadata
 		p.Reverses[i], p.PromisesAt[i] = t.Reverses, t.PromiseAt
+		p.Payouts[i], p.Lanes[i] = t.Payout, t.Lane
 	}
 	return transferdb.New().InsertTransfers(ctx, pgtx.Into(write), p)
 }

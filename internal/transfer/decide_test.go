@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -10,15 +11,18 @@ import (
 
 	"example.com/holdfast/internal/ledger"
 	"example.com/holdfast/internal/money"
+	"example.com/holdfast/internal/outbound"
 	"example.com/holdfast/internal/outbound/risk"
 	"example.com/holdfast/internal/problem"
 )
 
 func allStates() []State {
-	return []State{Accepted, InReview, Approved, Settled, Blocked, Canceled, Expired, Failed}
+	return []State{Accepted, InReview, Approved, Settling, Settled, Blocked, Canceled, Expired, Failed}
 }
 
-func allEvents() []Event { return []Event{Approve, Review, Block, Settle, Cancel, Expire, Fail} }
+func allEvents() []Event {
+	return []Event{Approve, Review, Block, Submit, Settle, Cancel, Expire, Fail}
+}
 
 // legal is the table of the design, written once more by hand: where an event leads from a state.
 func legal(from State, e Event) (State, bool) {
@@ -38,6 +42,9 @@ func legal(from State, e Event) (State, bool) {
 		{"approved", "cancel"}:   Canceled,
 		{"approved", "expire"}:   Expired,
 		{"approved", "fail"}:     Failed,
+		{"approved", "submit"}:   Settling,
+		{"settling", "settle"}:   Settled,
+		{"settling", "fail"}:     Failed,
 	}[[2]string{string(from), string(e)}]
 	return to, ok
 }
@@ -47,10 +54,12 @@ func TestEveryPairOfStateAndEventIsLegalOrRefused(t *testing.T) {
 	now := time.Unix(1_000_000, 0)
 	require.ElementsMatch(t, allStates(), Transitions.States())
 	for _, from := range allStates() {
-		open := from == Accepted || from == InReview || from == Approved
+		open := from == Accepted || from == InReview || from == Approved || from == Settling
 		require.Equal(t, open, !from.Terminal(), from)
 		for _, e := range allEvents() {
-			was := Transfer{State: from, Version: 7, Attempts: 3, PromiseAt: now.Add(time.Second)}
+			was := Transfer{
+				State: from, Version: 7, Attempts: 3, Sent: 2, Failures: 1, PromiseAt: now.Add(time.Second),
+			}
 			got, err := transition(was, e, now)
 			want, ok := legal(from, e)
 			if !ok {
@@ -61,7 +70,7 @@ func TestEveryPairOfStateAndEventIsLegalOrRefused(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, want, got.State, "%s %s", from, e)
 			require.Equal(t, int32(8), got.Version)
-			require.Zero(t, got.Attempts, "a new step counts its own attempts")
+			require.Zero(t, got.Attempts+got.Sent+got.Failures, "a new step counts its own attempts")
 			require.Equal(t, want.Terminal(), got.Notification == NotificationPending)
 		}
 	}
@@ -94,16 +103,18 @@ func TestADecisionBecomesEvents(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		outcome risk.Outcome
+		payout  bool
 		events  []Event
 		reason  string
 	}{
-		{risk.OutcomeApprove, []Event{Approve, Settle}, ""},
-		{risk.OutcomeReview, []Event{Review}, "why"},
-		{risk.OutcomeBlock, []Event{Block}, "why"},
-		{"perhaps", nil, ""},
-		{"", nil, ""},
+		{risk.OutcomeApprove, false, []Event{Approve, Settle}, ""},
+		{risk.OutcomeApprove, true, []Event{Approve, Submit}, ""},
+		{risk.OutcomeReview, true, []Event{Review}, "why"},
+		{risk.OutcomeBlock, false, []Event{Block}, "why"},
+		{"perhaps", false, nil, ""},
+		{"", false, nil, ""},
 	} {
-		events, reason, err := judge(risk.Decision{Outcome: c.outcome, Reason: "why"})
+		events, reason, err := judge(Transfer{State: Accepted, Payout: c.payout}, risk.Decision{Outcome: c.outcome, Reason: "why"})
 		require.Equal(t, c.events, events, c.outcome)
 		require.Equal(t, c.reason, reason, c.outcome)
 		require.Equal(t, c.events == nil, err != nil, c.outcome)
@@ -132,26 +143,23 @@ func TestWhatComesAfterThePromiseExpires(t *testing.T) {
 	b := &moveBatch{book: &ledger.Book{}} // its time is Go's zero time
 	early, late := b.book.Now().Add(time.Nanosecond), b.book.Now()
 	for _, c := range []struct {
-		name     string
-		events   []Event
-		attempts int32
-		promise  time.Time
-		want     []Event
-		reason   string
+		name    string
+		state   State
+		events  []Event
+		promise time.Time
+		want    []Event
+		reason  string
 	}{
-		{"approval in time", []Event{Approve, Settle}, 0, early, []Event{Approve, Settle}, "r"},
-		{"late approval", []Event{Approve, Settle}, 0, late, []Event{Expire}, ReasonDeadline},
-		{"late review", []Event{Review}, 0, late, []Event{Expire}, ReasonDeadline},
-		{"late settlement", []Event{Settle}, 0, late, []Event{Expire}, ReasonDeadline},
-		{"late block still blocks", []Event{Block}, 0, late, []Event{Block}, "r"},
-		{"late cancel still cancels", []Event{Cancel}, 0, late, []Event{Cancel}, "r"},
-		{"another attempt", nil, 3, early, nil, "r"},
-		{"late attempt", nil, 3, late, []Event{Expire}, ReasonDeadline},
-		{"last attempt", nil, attemptsMax - 2, early, nil, "r"},
-		{"one attempt too many", nil, attemptsMax - 1, early, []Event{Fail}, ReasonAttempts},
-		{"too many and late", nil, attemptsMax - 1, late, []Event{Expire}, ReasonDeadline},
+		{"approval in time", Accepted, []Event{Approve, Settle}, early, []Event{Approve, Settle}, "r"},
+		{"late approval", Accepted, []Event{Approve, Settle}, late, []Event{Expire}, ReasonDeadline},
+		{"late review", Accepted, []Event{Review}, late, []Event{Expire}, ReasonDeadline},
+		{"late settlement", Approved, []Event{Settle}, late, []Event{Expire}, ReasonDeadline},
+		{"late submission", Approved, []Event{Submit}, late, []Event{Expire}, ReasonDeadline},
+		{"what the rail has paid is settled", Settling, []Event{Settle}, late, []Event{Settle}, "r"},
+		{"late block still blocks", Accepted, []Event{Block}, late, []Event{Block}, "r"},
+		{"late cancel still cancels", Accepted, []Event{Cancel}, late, []Event{Cancel}, "r"},
 	} {
-		seen := Transfer{PromiseAt: c.promise, Attempts: c.attempts}
+		seen := Transfer{State: c.state, PromiseAt: c.promise}
 		got := b.inTime(seen, move{events: c.events, reason: "r"})
 		require.Equal(t, c.want, got.events, c.name)
 		require.Equal(t, c.reason, got.reason, c.name)
@@ -172,7 +180,7 @@ func TestAMoveIsDoneOnlyToWhatItsDecisionSaw(t *testing.T) {
 		stored, seen := row, row
 		change(&seen)
 		b := &moveBatch{book: &ledger.Book{}, rows: map[Ref]*Transfer{row.Ref: &stored}}
-		got := b.decideOne(move{seen: seen, retryIn: time.Second})
+		got := b.decideOne(move{seen: seen, events: []Event{Review}})
 		require.True(t, got.stale, name)
 		require.Equal(t, row, got.transfer, name)
 		require.Empty(t, b.after, name)
@@ -184,13 +192,12 @@ func TestTheSecondOfTwoEqualMovesInABatchIsStale(t *testing.T) {
 	row := Transfer{Ref: Ref{uuid.New(), uuid.New()}, State: Accepted, PromiseAt: time.Time{}.Add(time.Hour)}
 	stored := row
 	b := &moveBatch{book: &ledger.Book{}, rows: map[Ref]*Transfer{row.Ref: &stored}}
-	got := b.decide([]move{{seen: row, retryIn: time.Second}, {seen: row, retryIn: time.Minute}})
+	got := b.decide([]move{{seen: row, events: []Event{Review}}, {seen: row, events: []Event{Review}}})
 	require.False(t, got[0].stale)
-	require.Equal(t, int32(1), got[0].transfer.Attempts)
-	require.Equal(t, row.WakeAt.Add(time.Second+retryGrain), got[0].transfer.WakeAt)
+	require.Equal(t, InReview, got[0].transfer.State)
 	require.True(t, got[1].stale)
 	require.Len(t, b.after, 1)
-	require.Empty(t, b.events, "an attempt is no move")
+	require.Len(t, b.events, 1)
 }
 
 func TestARefusedMoveLeavesNothingInTheBatch(t *testing.T) {
@@ -227,7 +234,8 @@ func TestEveryStateHasItsNextStep(t *testing.T) {
 	for state, want := range map[State][]string{
 		Accepted: {"transfer_screen", "risk_api"},
 		InReview: {"transfer_settle", "db"}, Approved: {"transfer_settle", "db"},
-		Settled: ended, Blocked: ended, Canceled: ended, Expired: ended, Failed: ended,
+		Settling: {"transfer_payout", "payout_rail"},
+		Settled:  ended, Blocked: ended, Canceled: ended, Expired: ended, Failed: ended,
 	} {
 		kind, queue := nextStep(Transfer{State: state, Notification: NotificationPending})
 		require.Equal(t, want, []string{kind, queue}, state)
@@ -243,10 +251,11 @@ func TestNotesAreWrittenInOneOrderAndOnlyPendingOnesAreWokenAgain(t *testing.T) 
 	now := time.Unix(1_000_000, 0)
 	tenant := uuid.New()
 	made := func(id byte, result string) note {
-		return note{
-			seen:   Transfer{Ref: Ref{tenant, uuid.UUID{id}}, Attempts: 4, Notification: NotificationPending},
-			result: result, retryIn: time.Second,
-		}
+		n := told(Transfer{
+			Ref: Ref{tenant, uuid.UUID{id}}, State: Settled, Attempts: 4, Notification: NotificationPending,
+		}, result)
+		n.retryIn = time.Second
+		return n
 	}
 	p, again := decideNotes([]note{
 		made(3, NotificationSent), made(1, NotificationPending), made(2, NotificationFailed),
@@ -254,7 +263,7 @@ func TestNotesAreWrittenInOneOrderAndOnlyPendingOnesAreWokenAgain(t *testing.T) 
 	require.Equal(t, []uuid.UUID{{1}, {2}, {3}}, p.Ids)
 	require.Equal(t, []string{NotificationPending, NotificationFailed, NotificationSent}, p.Notifications)
 	require.Equal(t, []int32{4, 4, 4}, p.FromAttempts)
-	require.Equal(t, []int32{5, 4, 4}, p.ToAttempts)
+	require.Equal(t, []int32{4, 4, 4}, p.ToAttempts, "an answer is no attempt in vain")
 	wake := now.Add(time.Second + retryGrain)
 	require.Equal(t, []time.Time{wake, {}, {}}, p.WakesAt)
 	require.Len(t, again, 1)
@@ -279,7 +288,8 @@ func TestTimeLeftIsPostgresTimeLessLocalWaiting(t *testing.T) {
 func TestAStepAsksFirstIfACallMayHaveBeenSent(t *testing.T) {
 	t.Parallel()
 	require.False(t, work{}.asked(Transfer{}))
-	require.True(t, work{}.asked(Transfer{Attempts: 1}))
+	require.False(t, work{}.asked(Transfer{Attempts: 1}), "an attempt that was never sent")
+	require.True(t, work{}.asked(Transfer{Attempts: 1, Sent: 1}))
 	require.True(t, work{again: true}.asked(Transfer{}))
 }
 
@@ -306,6 +316,7 @@ func TestReversalsAreBoundedByWhatIsLeft(t *testing.T) {
 		{"not settled yet", &Transfer{State: Approved, Amount: hundred}, 10, false, 0, problem.NotReversible},
 		{"blocked", &Transfer{State: Blocked, Amount: hundred}, 10, false, 0, problem.NotReversible},
 		{"a reversal", &reversal, 10, false, 0, problem.NotReversible},
+		{"a payout", &Transfer{State: Settled, Amount: hundred, Payout: true}, 10, false, 0, problem.NotReversible},
 		{"unknown", nil, 10, false, 0, problem.NotFound},
 	} {
 		b := &acceptBatch{originals: map[Ref]*Transfer{}}
@@ -346,7 +357,61 @@ func TestOnlyOutsidersActionsAreActions(t *testing.T) {
 func TestARetryWaitsForWhatTheDependencyAsks(t *testing.T) {
 	t.Parallel()
 	s := &Service{random: func() float64 { return 0.5 }}
-	require.Equal(t, 100*time.Millisecond, s.retryIn(0, nil))
-	require.Equal(t, 200*time.Millisecond, s.retryIn(1, nil))
-	require.Equal(t, 5*time.Second, s.retryIn(30, nil))
+	asks := &outbound.Error{Kind: outbound.KindOpen, RetryAfter: 4 * time.Second, P95: 30 * time.Millisecond}
+	for _, c := range []struct {
+		attempts   int32
+		cause      error
+		wait, need time.Duration
+	}{
+		{0, nil, 100 * time.Millisecond, 0},
+		{1, nil, 200 * time.Millisecond, 0},
+		{30, nil, 5 * time.Second, 0},
+		{0, asks, 5 * time.Second, 30 * time.Millisecond}, // a quarter later, so that not all come at once
+		{0, &outbound.Error{P95: time.Second}, 100 * time.Millisecond, time.Second},
+	} {
+		wait, need := s.retryIn(c.attempts, c.cause)
+		require.Equal(t, []time.Duration{c.wait, c.need}, []time.Duration{wait, need}, "%d %v", c.attempts, c.cause)
+	}
+}
+
+func TestACallThatWasNotSentIsNotAskedAboutAndNotInTheLedger(t *testing.T) {
+	t.Parallel()
+	for kind, want := range map[outbound.Kind]struct {
+		sent   int32
+		ledger bool
+	}{
+		outbound.KindOpen: {0, false}, outbound.KindRetryBudget: {0, false}, outbound.KindNoBudget: {0, false},
+		outbound.KindUnreachable: {0, true}, outbound.KindTimeout: {1, true}, outbound.KindStatus5xx: {1, true},
+		outbound.KindAmbiguous: {1, true}, outbound.KindStatus4xx: {1, true},
+	} {
+		n := again(Transfer{}, stepScreen, time.Second, &outbound.Error{Kind: kind, Err: errors.New("x")})
+		require.Equal(t, want.sent, n.after.Sent, kind)
+		require.Equal(t, want.ledger, n.attempt != nil, kind)
+	}
+	n := again(Transfer{}, stepScreen, time.Second, errors.New("broke in our code"))
+	require.EqualValues(t, 1, n.after.Sent, "nobody knows how far it came")
+	require.Equal(t, kindBroken, n.attempt.kind)
+}
+
+func TestAnOpenTransferIsLookedAtWhenItsPromiseEnds(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_000_000, 0)
+	promise := now.Add(3 * time.Second)
+	for _, c := range []struct {
+		state State
+		wait  time.Duration
+		want  time.Time
+	}{
+		{Accepted, time.Second, now.Add(time.Second + retryGrain)},
+		{Accepted, time.Minute, promise},
+		{Settling, time.Minute, promise},
+	} {
+		t0 := Transfer{State: c.state, PromiseAt: promise, PayoutTry: 1}
+		p, again := decideNotes([]note{{seen: t0, after: t0, retryIn: c.wait}}, now)
+		require.Equal(t, []time.Time{c.want}, p.WakesAt)
+		require.Len(t, again, 1)
+	}
+	late := Transfer{State: Settling, PromiseAt: now, PayoutTry: 1}
+	p, _ := decideNotes([]note{{seen: late, after: late, retryIn: time.Minute}}, now)
+	require.Equal(t, []time.Time{now.Add(time.Minute + retryGrain)}, p.WakesAt, "the rail is asked on")
 }

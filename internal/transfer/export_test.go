@@ -16,11 +16,15 @@ const (
 	FaultAfterScreen  = faultAfterScreen
 	FaultAfterMove    = faultAfterMove
 	FaultBeforeSettle = faultBeforeSettle
+	FaultBeforePayout = faultBeforePayout
+	FaultAfterPayout  = faultAfterPayout
 	FaultBeforeNotify = faultBeforeNotify
 	FaultAfterNotify  = faultAfterNotify
 	FaultAfterNote    = faultAfterNote
 
 	AttemptsMax    = attemptsMax
+	BrokenMax      = brokenMax
+	PayoutTriesMax = payoutTriesMax
 	CohortMaxItems = cohortMaxItems
 	SweepBatchRows = sweepBatchRows
 	ListScanRows   = listScanRows
@@ -34,6 +38,8 @@ func (s *Service) RunJob(ctx context.Context, kind string, id int64, attempt int
 		return runJob(ctx, s.screener(), row)
 	case settleJob{}.Kind():
 		return runJob(ctx, s.settler(), row)
+	case payoutJob{}.Kind():
+		return runJob(ctx, s.payer(), row)
 	case notifyJob{}.Kind():
 		return runJob(ctx, s.notifier(), row)
 	}

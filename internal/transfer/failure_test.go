@@ -25,7 +25,6 @@ func TestACallWithoutAnAnswerIsCountedAndAskedAboutBeforeItIsSentAgain(t *testin
 	}{
 		{"500", transfertest.Fault{Kind: outbound.KindStatus5xx}, again},
 		{"429", transfertest.Fault{Kind: outbound.KindStatus4xx}, again},
-		{"full", transfertest.Fault{Kind: outbound.KindFull}, again},
 		{"timeout", transfertest.Fault{Kind: outbound.KindTimeout}, again},
 		{"timeout after it acted", transfertest.Fault{Kind: outbound.KindTimeout, Acts: true}, asked},
 		{"lost reply", transfertest.Fault{Kind: outbound.KindAmbiguous, Acts: true}, asked},
@@ -131,7 +130,7 @@ func TestADeadDependencyExpiresTheTransferAndFreesTheFunds(t *testing.T) {
 func TestWhatFailsAtOnceAgainAndAgainEnds(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.Risk.Always(transfertest.Fault{Kind: outbound.KindFull})
+	w.Risk.Always(transfertest.Fault{Kind: outbound.KindRetryBudget})
 	id := w.Create(t, "k1", 250)
 	w.runAll(t.Context(), t)
 	got := w.Get(t, id)

@@ -113,7 +113,15 @@ func (w world) sweep(t *testing.T) int {
 func (w world) endPromise(t *testing.T) {
 	t.Helper()
 	w.Exec(t, `UPDATE transfers SET promise_at = clock_timestamp() - interval '1 second'
-	            WHERE state IN ('accepted', 'in_review', 'approved')`)
+	            WHERE state IN ('accepted', 'in_review', 'approved', 'settling')`)
+}
+
+// createPayout accepts a transfer to the world outside.
+func (w world) createPayout(t *testing.T, key string, amount int64) uuid.UUID {
+	t.Helper()
+	item := w.Item(amount)
+	item.ToAccount = w.External
+	return transfertest.Read(t, w.create(t, key, item)).ID
 }
 
 func (w world) screenKey(id uuid.UUID) string { return id.String() + "/screen" }

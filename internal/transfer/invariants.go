@@ -46,6 +46,11 @@ func Invariants() []invariant.Invariant {
 				"its amount, and a reversal goes the other way between the same accounts.",
 		},
 		{
+			Name: "transfer_payouts_agree", SQL: payoutsAgreeSQL,
+			Doc: "Exactly the transfers that went by the rail have a move to settling, a settled one has the " +
+				"rail's reference, and it went to an external account.",
+		},
+		{
 			Name: "transfer_never_forgotten", SQL: neverForgottenSQL,
 			Doc: "Whatever has been due for more than ten seconds is named by a live job.",
 		},
@@ -95,7 +100,7 @@ HAVING count(*) > 1`
 const promiseKeptSQL = `
 SELECT format('transfer %s: still %s, promised for %s', t.id, t.state, t.promise_at) AS what
   FROM transfers t
- WHERE t.wake_at IS NOT NULL AND t.state IN ('accepted', 'in_review', 'approved')
+ WHERE t.wake_at IS NOT NULL AND t.state IN ('accepted', 'in_review', 'approved', 'settling')
    AND t.promise_at < now() - interval '5 seconds'`
 
 const endHasReasonSQL = `
@@ -121,6 +126,7 @@ SELECT format('transfer %s: %s with %s of account %s, its hold is %s with %s of 
        IS DISTINCT FROM (h.amount, h.account_id, h.captured)
     OR h.status IS DISTINCT FROM CASE t.state
          WHEN 'accepted' THEN 'active' WHEN 'in_review' THEN 'active' WHEN 'approved' THEN 'active'
+         WHEN 'settling' THEN 'active'
          WHEN 'settled' THEN 'captured' WHEN 'expired' THEN 'expired' ELSE 'released' END`
 
 const entriesAgreeSQL = `
@@ -145,7 +151,8 @@ SELECT format('transfer %s: %s of %s says reversed, its reversals sum to %s', o.
   FROM transfers o
   LEFT JOIN (SELECT c.tenant_id, c.reverses, sum(c.amount) AS total
                FROM transfers c
-              WHERE c.reverses IS NOT NULL AND c.state IN ('accepted', 'in_review', 'approved', 'settled')
+              WHERE c.reverses IS NOT NULL AND c.state IN ('accepted', 'in_review', 'approved', 'settling',
+                                                             'settled')
               GROUP BY c.tenant_id, c.reverses) r
     ON r.tenant_id = o.tenant_id AND r.reverses = o.id
  WHERE o.reversed <> coalesce(r.total, 0) OR o.reversed > o.amount
@@ -158,13 +165,27 @@ SELECT format('reversal %s: does not mirror transfer %s, which is %s', c.id, c.r
    AND (o.state, o.reverses, o.from_account, o.to_account, o.currency)
        IS DISTINCT FROM ('settled', NULL::uuid, c.to_account, c.from_account, c.currency)`
 
+const payoutsAgreeSQL = `
+SELECT format('transfer %s: %s, payout %s to a %s account, rail reference %s, submitted %s times', t.id, t.state,
+              t.payout, a.kind, coalesce(t.rail_reference, 'none'), coalesce(e.n, 0)) AS what
+  FROM transfers t
+  LEFT JOIN accounts a ON a.tenant_id = t.tenant_id AND a.id = t.to_account
+  LEFT JOIN (SELECT v.tenant_id, v.aggregate_id, count(*) AS n
+               FROM events v
+              WHERE v.type = 'transfer.settling'
+              GROUP BY v.tenant_id, v.aggregate_id) e
+    ON e.tenant_id = t.tenant_id AND e.aggregate_id = t.id
+ WHERE t.payout AND (a.kind IS DISTINCT FROM 'external'
+                     OR t.state = 'settled' AND (t.rail_reference IS NULL OR e.n IS DISTINCT FROM 1))
+    OR NOT t.payout AND (t.state = 'settling' OR e.n > 0)`
+
 const neverForgottenSQL = `
 WITH named AS (
     SELECT by_tenant.tenant_id::uuid AS tenant_id, id.id::uuid AS id
       FROM river_job j
      CROSS JOIN LATERAL jsonb_each(j.args -> 'transfers') AS by_tenant (tenant_id, ids)
      CROSS JOIN LATERAL jsonb_array_elements_text(by_tenant.ids) AS id (id)
-     WHERE j.kind IN ('transfer_screen', 'transfer_settle', 'transfer_notify')
+     WHERE j.kind IN ('transfer_screen', 'transfer_settle', 'transfer_payout', 'transfer_notify')
        AND j.state IN ('available', 'running', 'retryable', 'scheduled', 'pending')
 )
 SELECT format('transfer %s: %s, due since %s, and no job names it', t.id, t.state, t.wake_at) AS what
@@ -176,6 +197,6 @@ const notifiedAtEndSQL = `
 SELECT format('transfer %s: %s, notification %s, wake_at %s', t.id, t.state, t.notification,
               coalesce(t.wake_at::text, 'not set')) AS what
   FROM transfers t
- WHERE (t.state IN ('accepted', 'in_review', 'approved')) <> (t.notification = 'none')
+ WHERE (t.state IN ('accepted', 'in_review', 'approved', 'settling')) <> (t.notification = 'none')
     OR (t.wake_at IS NOT NULL) <>
-       (t.state IN ('accepted', 'in_review', 'approved') OR t.notification = 'pending')`
+       (t.state IN ('accepted', 'in_review', 'approved', 'settling') OR t.notification = 'pending')`

@@ -24,7 +24,7 @@ func invariantNamed(t *testing.T, name string) invariant.Invariant {
 }
 
 // bugs are statements that break one invariant each, on a world with one settled, one reversed, one
-// canceled and one open transfer. Guards of the schema are taken away first.
+// canceled, one paid out and one open transfer. Guards of the schema are taken away first.
 func bugs() map[string][]string {
 	event := func(columns string) string {
 		return "INSERT INTO events (tenant_id, aggregate_id, seq, type, from_state, to_state, actor, at) " +
@@ -78,6 +78,14 @@ func bugs() map[string][]string {
 			"UPDATE transfers SET reverses = gen_random_uuid() WHERE state = 'accepted'",
 			"UPDATE transfers SET to_account = gen_random_uuid() WHERE reverses IS NOT NULL",
 		},
+		"transfer_payouts_agree": {
+			"UPDATE transfers SET payout = true WHERE state = 'canceled'",
+			"UPDATE transfers SET payout = false WHERE payout",
+			"UPDATE transfers SET rail_reference = NULL WHERE payout",
+			"UPDATE accounts SET kind = 'user' WHERE kind = 'external'",
+			"UPDATE events SET type = 'transfer.gone' WHERE to_state = 'settling'",
+			"UPDATE transfers SET state = 'settling' WHERE state = 'accepted'",
+		},
 		"transfer_never_forgotten": {
 			due + "DELETE FROM river_job",
 			due + "UPDATE river_job SET state = 'completed', finalized_at = now()",
@@ -98,12 +106,15 @@ func TestEveryInvariantFindsItsPlantedBugs(t *testing.T) {
 	w.runAll(t.Context(), t)
 	w.act(t, "c1", w.Create(t, "k2", 10), transfer.Cancel, "")
 	w.runAll(t.Context(), t)
+	w.createPayout(t, "k4", 7)
+	w.runAll(t.Context(), t)
 	open := w.Create(t, "k3", 5)
 	w.CheckInvariants(t)
 	w.Exec(t, `
 DROP TRIGGER events_append_only ON events; DROP TRIGGER entries_append_only ON entries;
 DROP TRIGGER postings_append_only ON postings; DROP TRIGGER transfers_legal_moves ON transfers;
-ALTER TABLE transfers DROP CONSTRAINT transfers_open_is_woken, DROP CONSTRAINT transfers_end_has_reason;
+ALTER TABLE transfers DROP CONSTRAINT transfers_open_is_woken, DROP CONSTRAINT transfers_end_has_reason,
+	DROP CONSTRAINT transfers_only_payouts_settle_outside, DROP CONSTRAINT transfers_payout_has_reference;
 ALTER TABLE holds DROP CONSTRAINT holds_captured_says_how_much;
 DROP INDEX transfers_client_reference`)
 

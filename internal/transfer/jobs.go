@@ -7,8 +7,8 @@ import (
 	"runtime/debug"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -41,6 +41,7 @@ func (c cohort) refs() []Ref {
 type (
 	screenJob struct{ cohort }
 	settleJob struct{ cohort }
+	payoutJob struct{ cohort }
 	notifyJob struct{ cohort }
 )
 
@@ -49,6 +50,9 @@ func (screenJob) Kind() string { return "transfer_screen" }
 
 // Kind names the job in River's table.
 func (settleJob) Kind() string { return "transfer_settle" }
+
+// Kind names the job in River's table.
+func (payoutJob) Kind() string { return "transfer_payout" }
 
 // Kind names the job in River's table.
 func (notifyJob) Kind() string { return "transfer_notify" }
@@ -60,6 +64,8 @@ func nextStep(t Transfer) (string, string) {
 		return screenJob{}.Kind(), jobqueue.QueueRisk
 	case InReview, Approved:
 		return settleJob{}.Kind(), jobqueue.QueueDB
+	case Settling:
+		return payoutJob{}.Kind(), jobqueue.QueuePayout
 	case Settled, Blocked, Canceled, Expired, Failed:
 		if t.Notification == NotificationPending {
 			return notifyJob{}.Kind(), jobqueue.QueueNotification
@@ -72,11 +78,13 @@ func nextStep(t Transfer) (string, string) {
 // the dependency, so the age of the queue still tells the truth about waiting.
 const cohortMaxItems = 32
 
-// enqueue queues jobs for transfers; those that need the same step at the same time share a job.
+// enqueue queues jobs for transfers; those that need the same step at the same time in the same lane share a
+// job.
 func enqueue(write *pgx.Batch, transfers []Transfer) error {
 	type wake struct {
 		kind, queue string
 		at          int64
+		lane        int16
 	}
 	var jobs []jobqueue.Job
 	known := map[wake]cohort{}
@@ -86,12 +94,14 @@ func enqueue(write *pgx.Batch, transfers []Transfer) error {
 		if kind == "" {
 			continue
 		}
-		w := wake{kind, queue, t.WakeAt.UnixNano()}
+		w := wake{kind, queue, t.WakeAt.UnixNano(), t.Lane}
 		c := known[w]
 		if size[w]%cohortMaxItems == 0 {
 			c = cohort{Transfers: map[uuid.UUID][]uuid.UUID{}}
 			known[w] = c
-			jobs = append(jobs, jobqueue.Job{Queue: queue, Kind: kind, Args: c, At: t.WakeAt})
+			jobs = append(jobs, jobqueue.Job{
+				Queue: queue, Kind: kind, Args: c, At: t.WakeAt, Lane: int(t.Lane),
+			})
 		}
 		c.Transfers[t.TenantID] = append(c.Transfers[t.TenantID], t.ID)
 		size[w]++
@@ -113,6 +123,7 @@ type cohortWorker[Job river.JobArgs] struct {
 func (s *Service) AddWorkers(workers *river.Workers) {
 	river.AddWorker(workers, s.screener())
 	river.AddWorker(workers, s.settler())
+	river.AddWorker(workers, s.payer())
 	river.AddWorker(workers, s.notifier())
 }
 
@@ -130,6 +141,13 @@ func (s *Service) settler() *cohortWorker[settleJob] {
 	}
 }
 
+func (s *Service) payer() *cohortWorker[payoutJob] {
+	return &cohortWorker[payoutJob]{
+		service: s, refs: func(j payoutJob) []Ref { return j.refs() }, step: s.payout,
+		due: func(t Transfer) bool { return t.State == Settling },
+	}
+}
+
 func (s *Service) notifier() *cohortWorker[notifyJob] {
 	return &cohortWorker[notifyJob]{
 		service: s, refs: func(j notifyJob) []Ref { return j.refs() }, step: s.notify,
@@ -138,7 +156,8 @@ func (s *Service) notifier() *cohortWorker[notifyJob] {
 }
 
 // Work processes a cohort and reports success also when a transfer could not be moved: the row says
-// what is left to do, and the sweeper wakes it again. A process that stops gives the job back.
+// what is left to do, and the sweeper wakes it again. What the dependency has no place for, and what a
+// process that stops could not finish, is given back.
 func (w *cohortWorker[Job]) Work(ctx context.Context, job *river.Job[Job]) error {
 	s := w.service
 	loadedAt := s.cfg.Now()
@@ -151,41 +170,108 @@ func (w *cohortWorker[Job]) Work(ctx context.Context, job *river.Job[Job]) error
 		again: job.Attempt > 1, now: now, loadedAt: loadedAt, clock: s.cfg.Now,
 	}
 	var group sync.WaitGroup
-	var stoppedBy atomic.Pointer[error]
+	rest := leftOver{again: known.again}
 	for _, t := range transfers {
 		if !w.due(t) || t.WakeAt.After(now) {
 			continue // done, or somebody set a later time
 		}
-		group.Go(func() {
-			if err := w.one(ctx, t, known); stopped(err) {
-				stoppedBy.Store(&err)
-			}
-		})
+		group.Go(func() { rest.add(t.Ref, w.one(ctx, t, known)) })
 	}
 	group.Wait()
-	if err := stoppedBy.Load(); err != nil {
-		return *err
+	if rest.none() {
+		return nil
+	}
+	ctx, cancel := recording(ctx)
+	defer cancel()
+	return jobqueue.HandBack(ctx, s.pool, jobqueue.Returned{
+		ID: job.ID, Args: rest.cohort, Again: rest.again,
+	})
+}
+
+// leftOver gathers what a worker gives back of its job.
+type leftOver struct {
+	mu     sync.Mutex
+	cohort cohort
+	// again says that a call of what is left may have been made without record.
+	again bool
+}
+
+// add puts a transfer whose step could not be done here to what is left.
+func (l *leftOver) add(ref Ref, err error) {
+	if !noRoom(err) && !stopped(err) {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cohort.Transfers == nil {
+		l.cohort.Transfers = map[uuid.UUID][]uuid.UUID{}
+	}
+	l.cohort.Transfers[ref.TenantID] = append(l.cohort.Transfers[ref.TenantID], ref.ID)
+	l.again = l.again || !noRoom(err)
+}
+
+func (l *leftOver) none() bool { return l.cohort.Transfers == nil }
+
+// brokenMax is how often a step may break in our own code before the transfer is given up as poison; the index
+// of dead letters names the same number.
+const brokenMax = 5
+
+// parkedFor is when a transfer is looked at again that is poison while the rail has it: it cannot end without
+// the rail's answer.
+const parkedFor = time.Hour
+
+// one processes one transfer; neither its error nor its panic reaches its neighbours. What breaks again and
+// again is given up.
+func (w *cohortWorker[Job]) one(ctx context.Context, t Transfer, known work) error {
+	s := w.service
+	err := w.caught(ctx, t, known)
+	if err == nil || stopped(err) || noRoom(err) {
+		return err
+	}
+	s.cfg.Log.ErrorContext(ctx, "transfer step failed", slog.String("transfer", t.ID.String()),
+		slog.Int("failures", int(t.Failures)+1), slog.Any("error", err))
+	s.cfg.Metrics.StepFailed()
+	if err := s.broke(ctx, t, known, err); err != nil { // then the sweeper finds it
+		s.cfg.Log.WarnContext(ctx, "failure of transfer step not noted",
+			slog.String("transfer", t.ID.String()), slog.Any("error", err))
 	}
 	return nil
 }
 
-// one processes one transfer; neither its error nor its panic reaches its neighbours.
-func (w *cohortWorker[Job]) one(ctx context.Context, t Transfer, known work) error {
-	log, metrics := w.service.cfg.Log, w.service.cfg.Metrics
+// caught does the step and turns its panic into an error.
+func (w *cohortWorker[Job]) caught(ctx context.Context, t Transfer, known work) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			log.ErrorContext(ctx, "transfer step panicked", slog.String("transfer", t.ID.String()),
-				slog.Any("panic", r), slog.String("stack", string(debug.Stack())))
-			metrics.StepFailed()
+			err = fmt.Errorf("panic: %v", r)
+			w.service.cfg.Log.ErrorContext(ctx, "transfer step panicked",
+				slog.String("transfer", t.ID.String()), slog.String("stack", string(debug.Stack())))
 		}
 	}()
-	err := w.step(ctx, t, known)
-	if err != nil && !stopped(err) {
-		log.ErrorContext(ctx, "transfer step failed", slog.String("transfer", t.ID.String()),
-			slog.Any("error", err))
-		metrics.StepFailed()
+	return w.step(ctx, t, known)
+}
+
+// broke notes that a step broke in our own code, and ends what does so again and again.
+func (s *Service) broke(ctx context.Context, t Transfer, w work, cause error) error {
+	wait, _ := s.retryIn(t.Failures, nil)
+	n := again(t, stepOf(t), wait, cause)
+	n.after.Failures++
+	switch {
+	case n.after.Failures < brokenMax:
+	case t.State == Settling:
+		n.retryIn = parkedFor
+	case t.State.Terminal():
+		n.after.Notification = NotificationFailed
+	default:
+		return s.move(ctx, w.fail(t, ReasonPoison))
 	}
+	_, err := s.noted(ctx, n)
 	return err
+}
+
+// stepOf names the step that a transfer needs, for the ledger of attempts.
+func stepOf(t Transfer) string {
+	kind, _ := nextStep(t)
+	return strings.TrimPrefix(kind, "transfer_")
 }
 
 // The sweep, by Postgres's clock.
@@ -208,6 +294,7 @@ func (s *Service) Sweep(ctx context.Context) (int, error) {
 	}{
 		{jobqueue.QueueRisk, []State{Accepted}},
 		{jobqueue.QueueDB, []State{InReview, Approved}},
+		{jobqueue.QueuePayout, []State{Settling}},
 		{jobqueue.QueueNotification, []State{Settled, Blocked, Canceled, Expired, Failed}},
 	} {
 		woken, err := s.sweepQueue(ctx, step.queue, step.states)
@@ -243,23 +330,11 @@ func (s *Service) sweepQueue(ctx context.Context, queue string, states []State) 
 	return total, nil
 }
 
-// wakeForgotten wakes one batch. It looks at jobs and rows in one snapshot: a row and the job that was
-// committed with it are seen together or not at all, so no row is taken for forgotten in health.
+// wakeForgotten wakes one batch.
 func wakeForgotten(ctx context.Context, tx pgx.Tx, queue string, states []State) (int, error) {
-	if _, err := tx.Exec(ctx, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"); err != nil {
-		return 0, fmt.Errorf("set isolation: %w", err)
-	}
-	oldest, live, err := jobqueue.OldestLive(ctx, tx, queue)
+	horizon, err := jobqueue.Horizon(ctx, tx, queue, sweepGrace)
 	if err != nil {
 		return 0, err
-	}
-	var horizon time.Time
-	if err := tx.QueryRow(ctx, "SELECT clock_timestamp() - $1::interval", pgtx.Interval(sweepGrace)).
-		Scan(&horizon); err != nil {
-		return 0, fmt.Errorf("read time: %w", err)
-	}
-	if live && oldest.Before(horizon) {
-		horizon = oldest
 	}
 	rows, err := transferdb.New().SystemWakeForgotten(ctx, tx, transferdb.SystemWakeForgottenParams{
 		Horizon: horizon, States: names(states), BatchSize: sweepBatchRows,

@@ -20,11 +20,21 @@ import (
 const (
 	ReasonDeadline = "deadline_exhausted"
 	ReasonAttempts = "attempts_exhausted"
+	// ReasonPoison is that of a transfer whose step breaks whenever it is tried.
+	ReasonPoison = "poison"
+	// ReasonPayoutRefused is that of a payout that the rail does not make.
+	ReasonPayoutRefused = "payout_refused"
+	// ReasonRiskUnavailable is that of a transfer that its tenant's posture let pass unscreened.
+	ReasonRiskUnavailable = "risk_unavailable"
 )
 
 // attemptsMax ends what never gets an answer: with the longest backoff it is far beyond the promise,
 // so it is only reached by a step that fails at once, again and again.
 const attemptsMax = 100
+
+// retryAfterSpread is how much of what a dependency asks us to wait we wait longer, at most, so that not all
+// come back at once.
+const retryAfterSpread = 0.5
 
 // retryGrain is the grain of retry times, so that the retries of a batch share a wake-up.
 const retryGrain = 50 * time.Millisecond
@@ -38,12 +48,11 @@ func wakeIn(now time.Time, wait time.Duration) time.Time {
 type move struct {
 	// seen is the transfer as the decision saw it.
 	seen Transfer
-	// events happen together, in order. None means that the step gave no answer: it is tried again
-	// after retryIn.
+	// events happen together, in order.
 	events        []Event
-	retryIn       time.Duration
 	reason        string
 	riskReference string
+	railReference string
 	actor, cause  string
 }
 
@@ -133,27 +142,18 @@ func (b *moveBatch) decideOne(m move) moved {
 	return moved{transfer: next}
 }
 
-// inTime turns a move that comes after the promise into the end that the promise has.
+// inTime turns a move that comes after the promise into the end that the promise has. What the rail has is
+// past that: only its answer counts.
 func (b *moveBatch) inTime(t Transfer, m move) move {
-	goesOn := len(m.events) == 0 || slices.Contains([]Event{Approve, Review, Settle}, m.events[0])
-	switch {
-	case goesOn && !b.book.Now().Before(t.PromiseAt):
+	goesOn := slices.Contains([]Event{Approve, Review, Settle, Submit}, m.events[0])
+	if goesOn && t.State != Settling && !b.book.Now().Before(t.PromiseAt) {
 		m.events, m.reason = []Event{Expire}, ReasonDeadline
-	case len(m.events) == 0 && t.Attempts+1 >= attemptsMax:
-		m.events, m.reason = []Event{Fail}, ReasonAttempts
 	}
 	return m
 }
 
 // apply is the transfer after the move, with its events; the book is changed along.
 func (b *moveBatch) apply(t Transfer, m move) (Transfer, []outbox.Event, error) {
-	now := b.book.Now()
-	t.UpdatedAt = now
-	if len(m.events) == 0 {
-		t.Attempts++
-		t.WakeAt = wakeIn(now, m.retryIn)
-		return t, nil, nil
-	}
 	var events []outbox.Event
 	for _, e := range m.events {
 		next, err := b.step(t, e, m)
@@ -176,12 +176,23 @@ func (b *moveBatch) step(t Transfer, e Event, m move) (Transfer, error) {
 	if m.riskReference != "" {
 		next.RiskReference = m.riskReference
 	}
-	if next.State == Settled {
+	if m.railReference != "" {
+		next.RailReference = m.railReference
+	}
+	switch {
+	case next.State == Settled && t.State == Settling:
+		return next, b.book.Drain(t.debit(), t.credit(), t.ID, t.Amount.Value)
+	case next.State == Settled:
 		if err := b.book.Settle(t.debit(), t.credit(), t.ID, t.Amount.Value, t.Amount.Value); err != nil {
 			m.reason = string(problem.Of(err).Code)
 			return b.step(t, Fail, m)
 		}
 		return next, nil
+	case next.State == Settling:
+		if err := b.book.Check(t.debit(), t.credit(), t.Amount.Currency); closedSince(err) {
+			m.reason = string(problem.Of(err).Code)
+			return b.step(t, Fail, m)
+		}
 	}
 	next.Reason = m.reason
 	if !next.State.Terminal() {
@@ -192,6 +203,10 @@ func (b *moveBatch) step(t Transfer, e Event, m move) (Transfer, error) {
 	}
 	return next, b.release(next)
 }
+
+// closedSince says that an account was closed after the transfer was accepted. A freeze does not stop what
+// was accepted before it.
+func closedSince(err error) bool { return problem.Is(err, problem.AccountClosed) }
 
 // release gives the funds of a transfer back that ended without being settled, and what a reversal
 // would have taken back of its original.
@@ -218,7 +233,8 @@ func transition(t Transfer, e Event, now time.Time) (Transfer, error) {
 			fmt.Sprintf("A transfer that is %s cannot %s.", t.State, e))
 	}
 	from := t.State
-	t.State, t.Version, t.Attempts, t.UpdatedAt, t.WakeAt = to, t.Version+1, 0, now, now
+	t.State, t.Version, t.UpdatedAt, t.WakeAt = to, t.Version+1, now, now
+	t.Attempts, t.Sent, t.Failures = 0, 0, 0
 	switch to {
 	case InReview:
 		t.PromiseAt = now.Add(reviewWindow)
@@ -229,7 +245,7 @@ func transition(t Transfer, e Event, now time.Time) (Transfer, error) {
 		}
 	case Settled, Blocked, Canceled, Expired, Failed:
 		t.Notification = NotificationPending
-	case Accepted:
+	case Accepted, Settling:
 	}
 	return t, nil
 }
@@ -269,15 +285,16 @@ func (b *moveBatch) writeRows(ctx context.Context, write *pgx.Batch, now time.Ti
 		Now: now, Tenants: make([]uuid.UUID, n), Ids: make([]uuid.UUID, n), FromStates: make([]string, n),
 		FromVersions: make([]int32, n), FromAttempts: make([]int32, n), ToStates: make([]string, n),
 		ToVersions: make([]int32, n), Reasons: make([]string, n), RiskReferences: make([]string, n),
-		ToAttempts: make([]int32, n), Notifications: make([]string, n), WakesAt: make([]time.Time, n),
+		RailReferences: make([]string, n), Notifications: make([]string, n), WakesAt: make([]time.Time, n),
 		PromisesAt: make([]time.Time, n),
 	}
 	for i, t := range b.after {
 		was := b.before[i]
 		p.Tenants[i], p.Ids[i] = t.TenantID, t.ID
 		p.FromStates[i], p.FromVersions[i], p.FromAttempts[i] = string(was.State), was.Version, was.Attempts
-		p.ToStates[i], p.ToVersions[i], p.ToAttempts[i] = string(t.State), t.Version, t.Attempts
-		p.Reasons[i], p.RiskReferences[i], p.Notifications[i] = t.Reason, t.RiskReference, t.Notification
+		p.ToStates[i], p.ToVersions[i], p.Reasons[i] = string(t.State), t.Version, t.Reason
+		p.RiskReferences[i], p.RailReferences[i] = t.RiskReference, t.RailReference
+		p.Notifications[i] = t.Notification
 		p.WakesAt[i], p.PromisesAt[i] = t.WakeAt, t.PromiseAt
 	}
 	return transferdb.New().MoveTransfers(ctx, pgtx.Into(write), p)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"time"
 
@@ -16,7 +15,6 @@ import (
 	"example.com/holdfast/internal/fault"
 	"example.com/holdfast/internal/groupcommit"
 	"example.com/holdfast/internal/outbound"
-	"example.com/holdfast/internal/outbound/notify"
 	"example.com/holdfast/internal/outbound/risk"
 	"example.com/holdfast/internal/pgtx"
 	"example.com/holdfast/internal/transfer/internal/transferdb"
@@ -28,17 +26,31 @@ const (
 	faultAfterScreen  = "transfer.screen.after_call"
 	faultAfterMove    = "transfer.move.after_commit"
 	faultBeforeSettle = "transfer.settle.before_move"
+	faultBeforePayout = "transfer.payout.before_call"
+	faultAfterPayout  = "transfer.payout.after_call"
 	faultBeforeNotify = "transfer.notify.before_call"
 	faultAfterNotify  = "transfer.notify.after_call"
 	faultAfterNote    = "transfer.note.after_commit"
 )
 
-// judge turns a decision of the risk service into the events of a transfer and their reason. An
-// approval settles in the same commit, since nothing external stands between the two.
-func judge(d risk.Decision) ([]Event, string, error) {
+// pass is the way of a transfer that may go on, from where it stands: nothing external is between an approval
+// and the settlement, or the submission of a payout, so they commit together.
+func (t Transfer) pass() []Event {
+	last := Settle
+	if t.Payout {
+		last = Submit
+	}
+	if t.State == Approved {
+		return []Event{last}
+	}
+	return []Event{Approve, last}
+}
+
+// judge turns a decision of the risk service into the events of a transfer and their reason.
+func judge(t Transfer, d risk.Decision) ([]Event, string, error) {
 	switch d.Outcome {
 	case risk.OutcomeApprove:
-		return []Event{Approve, Settle}, "", nil
+		return t.pass(), "", nil
 	case risk.OutcomeReview:
 		return []Event{Review}, clean(d.Reason), nil
 	case risk.OutcomeBlock:
@@ -61,9 +73,6 @@ func clean(text string) string {
 	return text
 }
 
-// worth says whether a step that failed may be tried again before the promise ends.
-func worth(wait, left time.Duration) bool { return budget.Fits(left, wait) }
-
 // screen takes an accepted transfer through the risk service and commits what it decided.
 func (s *Service) screen(ctx context.Context, t Transfer, w work) error {
 	if w.left(t.PromiseAt) <= 0 {
@@ -79,7 +88,7 @@ func (s *Service) screen(ctx context.Context, t Transfer, w work) error {
 	if err := fault.At(ctx, faultAfterScreen); err != nil {
 		return err
 	}
-	events, reason, err := judge(decision)
+	events, reason, err := judge(t, decision)
 	if err != nil {
 		return s.undecided(ctx, t, w, err)
 	}
@@ -92,7 +101,7 @@ func (s *Service) screen(ctx context.Context, t Transfer, w work) error {
 // askRisk asks for a decision within the promise. If a call may have been sent before, the decision may
 // be there already: it is looked up by our key before anything is sent again.
 func (s *Service) askRisk(ctx context.Context, t Transfer, w work) (risk.Decision, error) {
-	ctx, cancel := context.WithTimeout(ctx, w.left(t.PromiseAt))
+	ctx, cancel := context.WithTimeout(outbound.As(ctx, w.caller(t)), w.left(t.PromiseAt))
 	defer cancel()
 	key := t.ID.String() + "/screen"
 	if w.asked(t) {
@@ -107,24 +116,55 @@ func (s *Service) askRisk(ctx context.Context, t Transfer, w work) (risk.Decisio
 	})
 }
 
-// undecided records an attempt that gave no answer: the next one has its time, or the promise ends.
+// undecided handles a call without an answer: the next one has its time, or the promise ends. Where the risk
+// service cannot be asked at all, the tenant's posture may let the transfer pass.
 func (s *Service) undecided(ctx context.Context, t Transfer, w work, cause error) error {
-	wait := s.retryIn(t.Attempts, cause)
+	if noRoom(cause) {
+		return cause
+	}
+	wait, need := s.retryIn(t.Attempts, cause)
+	hopeless := !budget.Fits(w.left(t.PromiseAt), wait+need)
+	if hopeless || unavailable(cause) {
+		passed, err := s.failOpen(ctx, t, w)
+		if passed || err != nil {
+			return err
+		}
+	}
 	s.cfg.Log.InfoContext(ctx, "transfer step gave no answer", slog.String("transfer", t.ID.String()),
 		slog.Int("attempt", int(t.Attempts)+1), slog.Duration("retry_in", wait), slog.Any("error", cause))
-	if !worth(wait, w.left(t.PromiseAt)) {
+	switch {
+	case hopeless:
 		return s.move(ctx, w.expire(t))
+	case t.Attempts+1 >= attemptsMax:
+		return s.move(ctx, w.fail(t, ReasonAttempts))
 	}
-	return s.move(ctx, move{seen: t, retryIn: wait, actor: w.actor, cause: w.cause})
+	return s.note(ctx, again(t, stepScreen, wait, cause))
 }
 
-func (s *Service) retryIn(attempts int32, cause error) time.Duration {
+// noRoom says that the dependency had no place for the call within the wait: nothing was sent, and the job is
+// given back as it is.
+func noRoom(err error) bool {
+	failure, ok := errors.AsType[*outbound.Error](err)
+	return ok && failure.Kind == outbound.KindFull
+}
+
+// unavailable says that the dependency is not even asked, since it has failed others.
+func unavailable(err error) bool {
+	failure, ok := errors.AsType[*outbound.Error](err)
+	return ok && failure.Kind == outbound.KindOpen
+}
+
+// retryIn is how long to wait before the next attempt, and how long that one is likely to take.
+func (s *Service) retryIn(attempts int32, cause error) (time.Duration, time.Duration) {
 	wait := budget.Backoff(int(attempts)+1, s.random)
-	var failure *outbound.Error
-	if errors.As(cause, &failure) && failure.RetryAfter > wait {
-		wait = failure.RetryAfter
+	failure, ok := errors.AsType[*outbound.Error](cause)
+	if !ok {
+		return wait, 0
 	}
-	return wait
+	if failure.RetryAfter > wait {
+		wait = failure.RetryAfter + time.Duration(s.random()*float64(failure.RetryAfter)*retryAfterSpread)
+	}
+	return wait, failure.P95
 }
 
 // settle takes an approved transfer to its postings, and ends a review that nobody decided.
@@ -134,7 +174,7 @@ func (s *Service) settle(ctx context.Context, t Transfer, w work) error {
 	}
 	switch {
 	case t.State == Approved:
-		return s.move(ctx, move{seen: t, events: []Event{Settle}, actor: w.actor, cause: w.cause})
+		return s.move(ctx, move{seen: t, events: t.pass(), actor: w.actor, cause: w.cause})
 	case w.left(t.PromiseAt) <= 0:
 		return s.move(ctx, w.expire(t))
 	}
@@ -168,108 +208,6 @@ func (s *Service) move(ctx context.Context, m move) error {
 	return fault.At(ctx, faultAfterMove)
 }
 
-// notify tells how a transfer ended, until that is told or notifyWindow is over.
-func (s *Service) notify(ctx context.Context, t Transfer, w work) error {
-	if err := fault.At(ctx, faultBeforeNotify); err != nil {
-		return err
-	}
-	n := s.tell(ctx, t, w)
-	if err := fault.At(ctx, faultAfterNotify); err != nil {
-		return err
-	}
-	ctx, cancel := recording(ctx)
-	defer cancel()
-	if _, err := s.notes.Do(ctx, n); err != nil {
-		return fmt.Errorf("note notification of transfer %s: %w", t.ID, err)
-	}
-	return fault.At(ctx, faultAfterNote)
-}
-
-// tell sends the notification and says what to note. What nobody took within notifyWindow has failed.
-func (s *Service) tell(ctx context.Context, t Transfer, w work) note {
-	left := w.left(t.UpdatedAt.Add(notifyWindow))
-	if left <= 0 {
-		return note{seen: t, result: NotificationFailed}
-	}
-	err := s.send(ctx, t, w, left)
-	if err == nil {
-		return note{seen: t, result: NotificationSent}
-	}
-	n := note{seen: t, result: NotificationPending, retryIn: s.retryIn(t.Attempts, err)}
-	if !worth(n.retryIn, left) {
-		n.result = NotificationFailed
-	}
-	s.cfg.Log.InfoContext(ctx, "notification gave no answer", slog.String("transfer", t.ID.String()),
-		slog.Int("attempt", int(t.Attempts)+1), slog.String("result", n.result), slog.Any("error", err))
-	return n
-}
-
-func (s *Service) send(ctx context.Context, t Transfer, w work, left time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, left)
-	defer cancel()
-	key := t.ID.String() + "/notify"
-	if w.asked(t) {
-		if sent, err := s.cfg.Notify.Sent(ctx, key); sent || err != nil {
-			return err
-		}
-	}
-	return s.cfg.Notify.Send(ctx, notify.Message{
-		EffectKey: key, TransferID: t.ID.String(), TenantID: t.TenantID.String(),
-		Event: "transfer." + string(t.State), State: string(t.State), Reason: t.Reason,
-	})
-}
-
-// note is what became of the notification of an ended transfer.
-type note struct {
-	seen    Transfer
-	result  string
-	retryIn time.Duration
-}
-
-// flushNotes writes a batch of notification results in one transaction of two round trips. Only the
-// notification changes, so no balance is locked; a row that another worker marked is left as it is.
-func (s *Service) flushNotes(ctx context.Context, notes []note) ([]struct{}, error) {
-	var p transferdb.MarkNotifiedParams
-	var again []Transfer
-	var now time.Time
-	err := pgtx.Pipeline(ctx, s.pool, "note notifications",
-		func(read *pgx.Batch) {
-			pgtx.Read(read, func(r struct{ Now time.Time }) { now = r.Now }, "SELECT clock_timestamp()")
-		},
-		func(write *pgx.Batch) error {
-			p, again = decideNotes(notes, now)
-			if err := transferdb.New().MarkNotified(ctx, pgtx.Into(write), p); err != nil {
-				return err
-			}
-			return enqueue(write, again)
-		})
-	return make([]struct{}, len(notes)), err
-}
-
-// decideNotes says what to write, in the order of ids so that two batches lock rows in one order, and
-// which transfers need another wake-up.
-func decideNotes(notes []note, now time.Time) (transferdb.MarkNotifiedParams, []Transfer) {
-	var p transferdb.MarkNotifiedParams
-	var again []Transfer
-	ordered := slices.SortedStableFunc(slices.Values(notes), func(a, b note) int {
-		return compareRefs(a.seen.Ref, b.seen.Ref)
-	})
-	for _, n := range ordered {
-		t := n.seen
-		t.WakeAt = time.Time{}
-		if n.result == NotificationPending {
-			t.Attempts++
-			t.WakeAt = wakeIn(now, n.retryIn)
-			again = append(again, t)
-		}
-		p.Tenants, p.Ids = append(p.Tenants, t.TenantID), append(p.Ids, t.ID)
-		p.FromAttempts = append(p.FromAttempts, n.seen.Attempts)
-		p.ToAttempts = append(p.ToAttempts, t.Attempts)
-		p.Notifications, p.WakesAt = append(p.Notifications, n.result), append(p.WakesAt, t.WakeAt)
-	}
-	return p, again
-}
-
 // work is what a worker knows while it processes a cohort.
 type work struct {
 	actor, cause string
@@ -288,11 +226,21 @@ func (w work) left(until time.Time) time.Duration {
 }
 
 // asked says whether a call of the present step may have been sent before.
-func (w work) asked(t Transfer) bool { return w.again || t.Attempts > 0 }
+func (w work) asked(t Transfer) bool { return w.again || t.Sent > 0 }
+
+// caller says to the dependency's door who calls for a transfer.
+func (w work) caller(t Transfer) outbound.Caller {
+	return outbound.Caller{Lane: int(t.Lane), Repeat: w.asked(t)}
+}
 
 // expire ends a transfer whose promise cannot be kept.
 func (w work) expire(t Transfer) move {
 	return move{seen: t, events: []Event{Expire}, reason: ReasonDeadline, actor: w.actor, cause: w.cause}
+}
+
+// fail ends a transfer that cannot go on.
+func (w work) fail(t Transfer, reason string) move {
+	return move{seen: t, events: []Event{Fail}, reason: reason, actor: w.actor, cause: w.cause}
 }
 
 // load reads the transfers of a cohort with Postgres's time.

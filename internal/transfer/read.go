@@ -31,7 +31,8 @@ func fromRow(r transferdb.Transfers) Transfer {
 		State:  State(r.State), Version: r.Version,
 		Reason: pgtx.OrZero(r.Reason), ClientReference: pgtx.OrZero(r.ClientReference), Metadata: r.Metadata,
 		Reverses: pgtx.OrZero(r.Reverses), Reversed: r.Reversed, RiskReference: pgtx.OrZero(r.RiskReference),
-		Attempts: r.Attempts, Notification: r.Notification, WakeAt: pgtx.OrZero(r.WakeAt),
+		RailReference: pgtx.OrZero(r.RailReference), Payout: r.Payout, PayoutTry: r.PayoutTry, Lane: r.Lane,
+		Attempts: r.Attempts, Sent: r.Sent, Failures: r.Failures, Notification: r.Notification, WakeAt: pgtx.OrZero(r.WakeAt),
 		PromiseAt: r.PromiseAt, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
 	}
 }
@@ -214,7 +215,7 @@ func (a Action) validate(t Transfer) error {
 		return problem.Wrap(problem.IllegalTransition,
 			&fsm.IllegalError{From: string(t.State), Event: string(a.Event)},
 			fmt.Sprintf("A transfer that is %s waits for no decision.", t.State))
-	case Review, Settle, Expire, Fail:
+	case Review, Submit, Settle, Expire, Fail:
 	}
 	return fmt.Errorf("act on transfer %s: %q is no action", a.ID, a.Event)
 }

@@ -59,6 +59,9 @@ func (b *acceptBatch) checkReversal(t Transfer, allLeft bool) (int64, error) {
 	case original.State != Settled || original.Reverses != uuid.Nil:
 		return 0, problem.New(problem.NotReversible,
 			"Only a settled transfer that is no reversal can be reversed.")
+	case original.Payout:
+		return 0, problem.New(problem.NotReversible,
+			"Transfer %s was paid out: what comes back is a transfer of its own.", original.ID)
 	}
 	left, amount := original.Amount.Value-original.Reversed, t.Amount.Value
 	if allLeft && left > 0 {

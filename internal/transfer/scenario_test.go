@@ -20,6 +20,7 @@ import (
 	"example.com/holdfast/internal/idempotency"
 	"example.com/holdfast/internal/ledger"
 	"example.com/holdfast/internal/outbound"
+	"example.com/holdfast/internal/outbound/payout"
 	"example.com/holdfast/internal/outbound/risk"
 	"example.com/holdfast/internal/problem"
 	"example.com/holdfast/internal/transfer"
@@ -34,7 +35,7 @@ func TestScenarios(t *testing.T) {
 		t.Helper()
 		t.Parallel()
 		s := &story{world: newWorld(t), ids: map[string]uuid.UUID{}}
-		s.accounts = map[string]uuid.UUID{"a": s.From, "b": s.To}
+		s.accounts = map[string]uuid.UUID{"a": s.From, "b": s.To, "world": s.External}
 		datadriven.RunTest(t, path, s.do)
 	})
 }
@@ -45,6 +46,7 @@ type story struct {
 	ids      map[string]uuid.UUID
 	accounts map[string]uuid.UUID
 	crashAt  string
+	crash    error
 }
 
 // do plays one command and says what a reader should see.
@@ -56,10 +58,30 @@ func (s *story) do(t *testing.T, d *datadriven.TestData) string {
 		return ""
 	case "create", "bulk", "reverse", "cancel", "approve", "block":
 		return s.ask(t, d)
-	case "risk", "notify": // how the dependency answers, or how its next calls fail
+	case "risk", "rail", "notify": // how the dependency answers, or how its next calls fail
 		return s.script(t, d)
+	case "finish": // finish k1 status=paid: the rail ends a pending payout
+		t := s.Get(t, s.ids[d.CmdArgs[0].Key])
+		s.Rail.Finish(railKey(t), payout.Receipt{Status: payout.Status(arg(d, "status"))})
+		return ""
+	case "arrive": // what was lost on its way to the rail arrives
+		s.Rail.Arrive()
+		return ""
+	case "callback": // callback k1: the rail calls back
+		require.NoError(t, s.Transfers.Wake(t.Context(), s.ref(s.ids[d.CmdArgs[0].Key])))
+		return ""
+	case "posture": // posture open-up-to=100
+		_, err := s.Transfers.SetPosture(t.Context(), transfer.Posture{
+			TenantID: s.Tenant, Currency: transfertest.Currency, OpenUpTo: number(t, d, "open-up-to"),
+			Actor: "operator:test", Reason: "test",
+		})
+		require.NoError(t, err)
+		return ""
 	case "crash": // crash at=<point>: the next run breaks there
-		s.crashAt = arg(d, "at")
+		s.crashAt, s.crash = arg(d, "at"), errors.New("broken")
+		return ""
+	case "stop": // stop at=<point>: the next run's worker stops there
+		s.crashAt, s.crash = arg(d, "at"), context.Canceled
 		return ""
 	case "run": // works what is due, until nothing is
 		return s.work(t)
@@ -175,7 +197,12 @@ func (s *story) answer(t *testing.T, key string, bulk bool, r idempotency.Respon
 // script says how a dependency answers from now on, or how its next calls fail.
 func (s *story) script(t *testing.T, d *datadriven.TestData) string {
 	t.Helper()
-	if answer := arg(d, "answer"); answer != "" {
+	answer := arg(d, "answer")
+	switch {
+	case answer != "" && d.Cmd == "rail":
+		s.Rail.Answer(payout.Receipt{Status: payout.Status(answer), Reason: arg(d, "reason")})
+		return ""
+	case answer != "":
 		s.Risk.Answer(risk.Outcome(answer), arg(d, "reason"))
 		return ""
 	}
@@ -183,7 +210,7 @@ func (s *story) script(t *testing.T, d *datadriven.TestData) string {
 	script := map[string]interface {
 		Next(faults ...transfertest.Fault)
 		Always(f transfertest.Fault)
-	}{"risk": s.Risk, "notify": s.Notify}[d.Cmd]
+	}{"risk": s.Risk, "rail": s.Rail, "notify": s.Notify}[d.Cmd]
 	if d.HasArg("always") {
 		script.Always(f)
 	} else {
@@ -233,7 +260,7 @@ func (s *story) breakable(ctx context.Context) context.Context {
 			return nil
 		}
 		s.crashAt = ""
-		return errors.New("the worker is gone")
+		return s.crash
 	})
 }
 
@@ -265,8 +292,16 @@ func (s *story) tell(t *testing.T, name string) string {
 		fmt.Fprintf(&said, "%s: %d sent, %d asked, %d done\n",
 			c.dependency, c.calls.Sends, c.calls.Finds, c.calls.Effects)
 	}
+	if got.Payout {
+		calls := s.Rail.Calls(railKey(got))
+		fmt.Fprintf(&said, "rail: reference %d, %d sent, %d asked, paid %d times\n",
+			got.PayoutTry, calls.Sends, calls.Finds, s.Rail.Paid(got.ID.String()))
+	}
 	return said.String()
 }
+
+// railKey is the reference of a payout that is in use.
+func railKey(t transfer.Transfer) string { return fmt.Sprintf("%s/payout/%d", t.ID, t.PayoutTry) }
 
 func nonZero(n int64) string {
 	if n == 0 {

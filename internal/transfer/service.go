@@ -7,11 +7,14 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"example.com/holdfast/internal/fairshare"
 	"example.com/holdfast/internal/fsm"
 	"example.com/holdfast/internal/groupcommit"
 	"example.com/holdfast/internal/outbound/notify"
+	"example.com/holdfast/internal/outbound/payout"
 	"example.com/holdfast/internal/outbound/risk"
 	"example.com/holdfast/internal/outbox"
 	"example.com/holdfast/internal/pgtx"
@@ -42,10 +45,18 @@ type Notifier interface {
 	Sent(ctx context.Context, effectKey string) (bool, error)
 }
 
-// Config is what a service works with. An API needs no Risk and Notify: it processes nothing.
+// Rail pays transfers out to the world.
+type Rail interface {
+	Submit(ctx context.Context, r payout.Request) (payout.Receipt, error)
+	Find(ctx context.Context, reference string) (payout.Receipt, bool, error)
+	Withdraw(ctx context.Context, reference string) (payout.Receipt, error)
+}
+
+// Config is what a service works with. An API needs no Risk, Rail and Notify: it processes nothing.
 type Config struct {
 	Pool    *pgxpool.Pool
 	Risk    Screener
+	Rail    Rail
 	Notify  Notifier
 	Metrics *telemetry.Metrics
 	Log     *slog.Logger
@@ -64,13 +75,14 @@ type Service struct {
 	accepts *groupcommit.Combiner[Create, accepted]
 	bulks   *groupcommit.Combiner[Create, accepted]
 	moves   *groupcommit.Combiner[move, moved]
-	notes   *groupcommit.Combiner[note, struct{}]
+	notes   *groupcommit.Combiner[note, bool]
+	lanes   *fairshare.Lanes[uuid.UUID]
 	random  func() float64
 }
 
 // NewService makes a service that is not started.
 func NewService(cfg Config) *Service {
-	s := &Service{cfg: cfg, pool: cfg.Pool, random: rand.Float64}
+	s := &Service{cfg: cfg, pool: cfg.Pool, lanes: fairshare.New[uuid.UUID](), random: rand.Float64}
 	s.accepts = groupcommit.New(s.combiner("accept", batchMaxItems, queueMaxItems), s.flushAccepts)
 	s.bulks = groupcommit.New(s.combiner("accept_bulk", bulkBatchMax, bulkQueueMax), s.flushAccepts)
 	s.moves = groupcommit.New(s.combiner("move", batchMaxItems, queueMaxItems), s.flushMoves)

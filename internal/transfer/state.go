@@ -7,11 +7,13 @@ import (
 // State is where a transfer is in its life.
 type State string
 
-// The states. The last five are terminal.
+// The states. The last five are terminal. A settling transfer is with the payout rail: its money may have
+// left, so only the rail's answer ends it.
 const (
 	Accepted State = "accepted"
 	InReview State = "in_review"
 	Approved State = "approved"
+	Settling State = "settling"
 	Settled  State = "settled"
 	Blocked  State = "blocked"
 	Canceled State = "canceled"
@@ -27,6 +29,7 @@ const (
 	Approve Event = "approve"
 	Review  Event = "review"
 	Block   Event = "block"
+	Submit  Event = "submit"
 	Settle  Event = "settle"
 	Cancel  Event = "cancel"
 	Expire  Event = "expire"
@@ -45,6 +48,9 @@ var Transitions = mustTable(
 	edge{From: InReview, Event: Approve, To: Approved},
 	edge{From: InReview, Event: Block, To: Blocked},
 	edge{From: Approved, Event: Settle, To: Settled},
+	edge{From: Approved, Event: Submit, To: Settling},
+	edge{From: Settling, Event: Settle, To: Settled},
+	edge{From: Settling, Event: Fail, To: Failed},
 	edge{From: Accepted, Event: Cancel, To: Canceled},
 	edge{From: InReview, Event: Cancel, To: Canceled},
 	edge{From: Approved, Event: Cancel, To: Canceled},

@@ -85,10 +85,20 @@ type Transfer struct {
 	Reverses uuid.UUID
 	// Reversed is the sum of the reversals of this one that are open or settled, in minor units.
 	Reversed int64
-	// RiskReference is the risk service's name for its decision.
+	// RiskReference is the risk service's name for its decision, RailReference the rail's for the payout.
 	RiskReference string
-	// Attempts counts the calls of the present step that did not give an answer.
-	Attempts     int32
+	RailReference string
+	// Payout says that the money leaves by the payout rail, and PayoutTry which reference of it is in use.
+	Payout    bool
+	PayoutTry int16
+	// Lane says whose work goes first where work waits (internal/fairshare).
+	Lane int16
+	// Attempts counts what the present step came to without an answer. Sent counts those after which the
+	// dependency may have acted, Failures those that broke in our own code.
+	Attempts int32
+	Sent     int32
+	Failures int32
+
 	Notification string
 	// WakeAt is when somebody has to look at the transfer, or zero.
 	WakeAt time.Time

@@ -1,17 +1,19 @@
 -- InsertTransfers stores accepted transfers with their first wake-up.
 -- name: InsertTransfers :exec
 INSERT INTO transfers (tenant_id, id, from_account, to_account, amount, currency, state, version,
-                       client_reference, metadata, reverses, wake_at, promise_at, created_at, updated_at)
+                       client_reference, metadata, reverses, payout, lane, wake_at, promise_at,
+                       created_at, updated_at)
 SELECT u.tenant_id, u.id, u.from_account, u.to_account, u.amount, u.currency, 'accepted', 1,
        nullif(u.client_reference, ''), u.metadata,
-       nullif(u.reverses, '00000000-0000-0000-0000-000000000000'), @now::timestamptz, u.promise_at,
-       @now::timestamptz, @now::timestamptz
+       nullif(u.reverses, '00000000-0000-0000-0000-000000000000'), u.payout, u.lane, @now::timestamptz,
+       u.promise_at, @now::timestamptz, @now::timestamptz
   FROM (SELECT unnest(@tenants::uuid[]) AS tenant_id, unnest(@ids::uuid[]) AS id,
                unnest(@from_accounts::uuid[]) AS from_account,
                unnest(@to_accounts::uuid[]) AS to_account, unnest(@amounts::bigint[]) AS amount,
                unnest(@currencies::text[]) AS currency,
                unnest(@client_references::text[]) AS client_reference,
                unnest(@metadata::json[]) AS metadata, unnest(@reverses::uuid[]) AS reverses,
+               unnest(@payouts::boolean[]) AS payout, unnest(@lanes::smallint[]) AS lane,
                unnest(@promises_at::timestamptz[]) AS promise_at) AS u;
 
 -- ReadTransfers reads transfers by id. Under the lock of their debit balances nothing can move them.
@@ -21,13 +23,15 @@ SELECT t.*
   JOIN transfers t ON t.tenant_id = u.tenant_id AND t.id = u.id;
 
 -- MoveTransfers writes what was decided, if the row still is what the decision saw. A row that is not
--- stops the whole transaction: the batch is decided again on what is there then. Arrays
--- come without NULL: an empty text, a nil uuid and Go's zero time stand for it.
+-- stops the whole transaction: the batch is decided again on what is there then. A new state begins a new
+-- step, without attempts. Arrays come without NULL: an empty text, a nil uuid and Go's zero time stand for it.
 -- name: MoveTransfers :exec
 WITH moved AS (
     UPDATE transfers t
        SET state = u.to_state, version = u.to_version, reason = nullif(u.reason, ''),
-           risk_reference = coalesce(nullif(u.risk_reference, ''), t.risk_reference), attempts = u.to_attempts,
+           risk_reference = coalesce(nullif(u.risk_reference, ''), t.risk_reference),
+           rail_reference = coalesce(nullif(u.rail_reference, ''), t.rail_reference),
+           attempts = 0, sent = 0, failures = 0,
            notification = u.notification, wake_at = nullif(u.wake_at, '0001-01-01 00:00:00+00'), promise_at = u.promise_at,
            updated_at = @now::timestamptz
       FROM (SELECT unnest(@tenants::uuid[]) AS tenant_id, unnest(@ids::uuid[]) AS id,
@@ -37,7 +41,7 @@ WITH moved AS (
                    unnest(@to_states::text[]) AS to_state, unnest(@to_versions::integer[]) AS to_version,
                    unnest(@reasons::text[]) AS reason,
                    unnest(@risk_references::text[]) AS risk_reference,
-                   unnest(@to_attempts::integer[]) AS to_attempts,
+                   unnest(@rail_references::text[]) AS rail_reference,
                    unnest(@notifications::text[]) AS notification,
                    unnest(@wakes_at::timestamptz[]) AS wake_at,
                    unnest(@promises_at::timestamptz[]) AS promise_at) AS u
@@ -59,18 +63,33 @@ WITH moved AS (
 )
 SELECT assert_rows(count(*), cardinality(@ids::uuid[]), 'originals') AS reached FROM moved;
 
--- MarkNotified ends or postpones pending notifications. A row that another worker already marked stays
--- as it is; that is no error, since it says the same.
--- name: MarkNotified :exec
+-- NoteSteps writes what a step came to that moved nothing: another attempt at its time, or the end of a
+-- notification. No state changes and no money moves, so no balance is locked; a row that is not any more
+-- what the step saw stays as it is, and is missing from the result: somebody else was faster.
+-- name: NoteSteps :many
 UPDATE transfers t
-   SET notification = u.notification, attempts = u.to_attempts, wake_at = nullif(u.wake_at, '0001-01-01 00:00:00+00')
+   SET notification = u.notification, attempts = u.to_attempts, sent = u.sent, failures = u.failures,
+       payout_try = u.payout_try, wake_at = nullif(u.wake_at, '0001-01-01 00:00:00+00')
   FROM (SELECT unnest(@tenants::uuid[]) AS tenant_id, unnest(@ids::uuid[]) AS id,
-               unnest(@from_attempts::integer[]) AS from_attempts,
-               unnest(@notifications::text[]) AS notification,
+               unnest(@versions::integer[]) AS version, unnest(@from_attempts::integer[]) AS from_attempts,
                unnest(@to_attempts::integer[]) AS to_attempts,
+               unnest(@notifications::text[]) AS notification, unnest(@sents::integer[]) AS sent,
+               unnest(@failures::integer[]) AS failures, unnest(@payout_tries::smallint[]) AS payout_try,
                unnest(@wakes_at::timestamptz[]) AS wake_at) AS u
  WHERE t.tenant_id = u.tenant_id AND t.id = u.id
-   AND t.notification = 'pending' AND t.attempts = u.from_attempts;
+   AND t.version = u.version AND t.attempts = u.from_attempts
+   AND (t.state IN ('accepted', 'in_review', 'approved', 'settling') OR t.notification = 'pending')
+RETURNING t.tenant_id, t.id;
+
+-- WakeSettling wakes a payout that waits for its next look at the rail, which has called back. It counts as
+-- sent, whatever we have written down: who calls back has heard of it. One that is due is left to whoever
+-- has it.
+-- name: WakeSettling :many
+UPDATE transfers t
+   SET wake_at = statement_timestamp(), sent = greatest(t.sent, 1)
+ WHERE t.tenant_id = @tenant_id AND t.id = @id AND t.state = 'settling'
+   AND t.wake_at > statement_timestamp()
+RETURNING t.*;
 
 -- FindReferences says which client references are taken.
 -- name: FindReferences :many
@@ -123,11 +142,12 @@ SELECT t.* FROM transfers t
 -- SystemWakeForgotten claims rows of one queue that were due before the horizon and have no live job,
 -- and moves their wake-up to one common time, so that they share jobs; the same transaction enqueues
 -- them. The rows of a queue are told by what has to be done next: screen what is accepted, settle or
--- expire what is approved or in review, notify what has ended. A forgotten row counts an attempt: its
--- worker may have died after a call, so the next one asks before it sends, and who comes back is stale.
+-- expire what is approved or in review, ask the rail about what is settling, notify what has ended. A
+-- forgotten row counts an attempt and a call: its worker may have died after it, so the next one asks before
+-- it sends, and who comes back is stale.
 -- name: SystemWakeForgotten :many
 UPDATE transfers t
-   SET wake_at = statement_timestamp(), attempts = t.attempts + 1
+   SET wake_at = statement_timestamp(), attempts = t.attempts + 1, sent = t.sent + 1
   FROM (SELECT f.tenant_id, f.id FROM transfers f
          WHERE f.wake_at < @horizon::timestamptz AND f.state = ANY (@states::text[])
          ORDER BY f.wake_at
@@ -135,6 +155,13 @@ UPDATE transfers t
            FOR NO KEY UPDATE SKIP LOCKED) lost
  WHERE t.tenant_id = lost.tenant_id AND t.id = lost.id
 RETURNING t.*;
+
+-- SystemDeadLetters reads what was given up, the latest first. The partial index holds nothing else.
+-- name: SystemDeadLetters :many
+SELECT t.* FROM transfers t
+ WHERE (t.notification = 'failed' OR t.failures >= 5 OR t.reason IN ('poison', 'attempts_exhausted'))
+ ORDER BY t.updated_at DESC
+ LIMIT @page_size;
 
 -- SystemTransitions reads the second copy of the table of legal moves.
 -- name: SystemTransitions :many

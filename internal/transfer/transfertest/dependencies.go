@@ -3,6 +3,7 @@ package transfertest
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -16,6 +17,8 @@ import (
 type Fault struct {
 	// Kind is how the caller sees it.
 	Kind outbound.Kind
+	// Status is that of the reply; 429 where a 4xx says nothing else.
+	Status int
 	// Acts says that the dependency did it all the same.
 	Acts bool
 	// RetryAfter is what the dependency asks for.
@@ -135,8 +138,19 @@ func (d *dependency) arrive(ctx context.Context, key string) (Fault, error) {
 // acts says whether the dependency does what it is asked.
 func (f Fault) acts() bool { return f.Kind == "" || f.Acts }
 
-// sent writes a send down.
-func (d *dependency) sent(key string) {
+// arrives says whether the call comes to the dependency at all.
+func (f Fault) arrives() bool {
+	return !slices.Contains([]outbound.Kind{
+		outbound.KindOpen, outbound.KindRetryBudget, outbound.KindFull, outbound.KindNoBudget,
+		outbound.KindUnreachable,
+	}, f.Kind)
+}
+
+// sent writes a send down that arrives.
+func (d *dependency) sent(key string, f Fault) {
+	if !f.arrives() {
+		return
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	c := d.of(key)
@@ -173,10 +187,12 @@ func (d *dependency) failure(operation string, f Fault, cause error) error {
 	if cause == nil {
 		cause = fmt.Errorf("scripted %s", f.Kind)
 	}
-	kept := []outbound.Kind{outbound.KindFull, outbound.KindNoBudget, outbound.KindUnreachable}
+	if f.Kind == outbound.KindStatus4xx && f.Status == 0 {
+		f.Status = http.StatusTooManyRequests
+	}
 	return &outbound.Error{
 		Dependency: d.name, Operation: operation, Kind: f.Kind, RetryAfter: f.RetryAfter,
-		Sent: !slices.Contains(kept, f.Kind), Err: cause,
+		Sent: f.arrives(), Status: f.Status, Err: cause,
 	}
 }
 
@@ -213,7 +229,7 @@ func (r *Risk) Screen(ctx context.Context, q risk.Request) (risk.Decision, error
 	if err != nil {
 		return risk.Decision{}, err
 	}
-	r.sent(q.EffectKey)
+	r.sent(q.EffectKey, f)
 	var d risk.Decision
 	if f.acts() {
 		d = r.decision(q)
@@ -267,7 +283,7 @@ func (n *Notify) Send(ctx context.Context, m notify.Message) error {
 	if err != nil {
 		return err
 	}
-	n.sent(m.EffectKey)
+	n.sent(m.EffectKey, f)
 	if f.acts() {
 		n.take(m)
 	}

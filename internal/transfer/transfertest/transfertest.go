@@ -56,6 +56,7 @@ type Bundle struct {
 	Ledger    *ledger.Service
 	Transfers *transfer.Service
 	Risk      *Risk
+	Rail      *Rail
 	Notify    *Notify
 }
 
@@ -63,7 +64,9 @@ type Bundle struct {
 func New(tb testing.TB) *Bundle {
 	tb.Helper()
 	db := pgtest.DB(tb)
-	b := &Bundle{DB: db, Pool: OpenPool(tb, db.URL), Risk: newRisk(), Notify: newNotify()}
+	b := &Bundle{
+		DB: db, Pool: OpenPool(tb, db.URL), Risk: newRisk(), Rail: newRail(), Notify: newNotify(),
+	}
 	b.Ledger = ledger.NewService(b.Pool)
 	b.Tenant = b.NewTenant(tb, "test")
 	external, err := b.Ledger.Seed(tb.Context(), b.Tenant, uuid.Nil, ledger.NewAccount{
@@ -102,6 +105,20 @@ func (b *Bundle) NewTenant(tb testing.TB, name string) uuid.UUID {
 	return id
 }
 
+// Other is the same world seen by another tenant, with accounts of its own.
+func (b *Bundle) Other(tb testing.TB) *Bundle {
+	tb.Helper()
+	other := *b
+	other.Tenant = b.NewTenant(tb, "other")
+	external, err := b.Ledger.Seed(tb.Context(), other.Tenant, uuid.Nil, ledger.NewAccount{
+		Name: "world", Kind: ledger.KindExternal, Currency: Currency,
+	}, 0)
+	require.NoError(tb, err)
+	other.External = external.ID
+	other.From, other.To = other.Account(tb, Funds), other.Account(tb, Funds)
+	return &other
+}
+
 // Account opens a funded account.
 func (b *Bundle) Account(tb testing.TB, funds int64) uuid.UUID {
 	tb.Helper()
@@ -124,7 +141,7 @@ func (b *Bundle) Balance(tb testing.TB, id uuid.UUID) (int64, int64) {
 func (b *Bundle) Config(tb testing.TB, instance string) transfer.Config {
 	tb.Helper()
 	return transfer.Config{
-		Pool: b.Pool, Risk: b.Risk, Notify: b.Notify, Metrics: telemetry.New(),
+		Pool: b.Pool, Risk: b.Risk, Rail: b.Rail, Notify: b.Notify, Metrics: telemetry.New(),
 		Log: slog.New(slog.DiscardHandler), Instance: instance,
 		Now: time.Now, //nolint:forbidigo // a test waits by the real clock
 	}

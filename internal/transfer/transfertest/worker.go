@@ -57,7 +57,8 @@ func NewWorker(tb testing.TB, url string, cfg transfer.Config) *Worker {
 	}
 	var err error
 	w.client, err = jobqueue.NewClient(w.river, cfg.Instance, map[string]int{
-		jobqueue.QueueRisk: InHand, jobqueue.QueueNotification: InHand, jobqueue.QueueDB: InHand,
+		jobqueue.QueueRisk: InHand, jobqueue.QueuePayout: InHand, jobqueue.QueueNotification: InHand,
+		jobqueue.QueueDB: InHand,
 	}, workers, slog.New(slog.DiscardHandler))
 	require.NoError(tb, err)
 	return w

@@ -10,6 +10,26 @@ import (
 	"github.com/google/uuid"
 )
 
+type RiskPostures struct {
+	TenantID uuid.UUID
+	Currency string
+	Version  int32
+	OpenUpTo int64
+	Actor    string
+	Reason   string
+	SetAt    time.Time
+}
+
+type TransferAttempts struct {
+	TenantID   uuid.UUID
+	TransferID uuid.UUID
+	ID         uuid.UUID
+	Step       string
+	Kind       string
+	Detail     string
+	At         time.Time
+}
+
 type TransferTransitions struct {
 	FromState string
 	Event     string
@@ -37,4 +57,10 @@ type Transfers struct {
 	PromiseAt       time.Time
 	CreatedAt       time.Time
 	UpdatedAt       time.Time
+	Payout          bool
+	PayoutTry       int16
+	RailReference   *string
+	Lane            int16
+	Sent            int32
+	Failures        int32
 }

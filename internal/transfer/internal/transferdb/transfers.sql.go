@@ -75,7 +75,7 @@ func (q *Queries) FindReferences(ctx context.Context, db DBTX, arg FindReference
 }
 
 const GetByReference = `-- name: GetByReference :one
-SELECT t.tenant_id, t.id, t.from_account, t.to_account, t.amount, t.currency, t.state, t.version, t.reason, t.client_reference, t.metadata, t.reverses, t.reversed, t.risk_reference, t.attempts, t.notification, t.wake_at, t.promise_at, t.created_at, t.updated_at
+SELECT t.tenant_id, t.id, t.from_account, t.to_account, t.amount, t.currency, t.state, t.version, t.reason, t.client_reference, t.metadata, t.reverses, t.reversed, t.risk_reference, t.attempts, t.notification, t.wake_at, t.promise_at, t.created_at, t.updated_at, t.payout, t.payout_try, t.rail_reference, t.lane, t.sent, t.failures
   FROM transfers t
  WHERE t.tenant_id = $1 AND t.client_reference = $2
 `
@@ -110,12 +110,18 @@ func (q *Queries) GetByReference(ctx context.Context, db DBTX, arg GetByReferenc
 		&i.PromiseAt,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.Payout,
+		&i.PayoutTry,
+		&i.RailReference,
+		&i.Lane,
+		&i.Sent,
+		&i.Failures,
 	)
 	return i, err
 }
 
 const GetTransfer = `-- name: GetTransfer :one
-SELECT t.tenant_id, t.id, t.from_account, t.to_account, t.amount, t.currency, t.state, t.version, t.reason, t.client_reference, t.metadata, t.reverses, t.reversed, t.risk_reference, t.attempts, t.notification, t.wake_at, t.promise_at, t.created_at, t.updated_at
+SELECT t.tenant_id, t.id, t.from_account, t.to_account, t.amount, t.currency, t.state, t.version, t.reason, t.client_reference, t.metadata, t.reverses, t.reversed, t.risk_reference, t.attempts, t.notification, t.wake_at, t.promise_at, t.created_at, t.updated_at, t.payout, t.payout_try, t.rail_reference, t.lane, t.sent, t.failures
   FROM transfers t
  WHERE t.tenant_id = $1 AND t.id = $2
 `
@@ -150,24 +156,32 @@ func (q *Queries) GetTransfer(ctx context.Context, db DBTX, arg GetTransferParam
 		&i.PromiseAt,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.Payout,
+		&i.PayoutTry,
+		&i.RailReference,
+		&i.Lane,
+		&i.Sent,
+		&i.Failures,
 	)
 	return i, err
 }
 
 const InsertTransfers = `-- name: InsertTransfers :exec
 INSERT INTO transfers (tenant_id, id, from_account, to_account, amount, currency, state, version,
-                       client_reference, metadata, reverses, wake_at, promise_at, created_at, updated_at)
+                       client_reference, metadata, reverses, payout, lane, wake_at, promise_at,
+                       created_at, updated_at)
 SELECT u.tenant_id, u.id, u.from_account, u.to_account, u.amount, u.currency, 'accepted', 1,
        nullif(u.client_reference, ''), u.metadata,
-       nullif(u.reverses, '00000000-0000-0000-0000-000000000000'), $1::timestamptz, u.promise_at,
-       $1::timestamptz, $1::timestamptz
+       nullif(u.reverses, '00000000-0000-0000-0000-000000000000'), u.payout, u.lane, $1::timestamptz,
+       u.promise_at, $1::timestamptz, $1::timestamptz
   FROM (SELECT unnest($2::uuid[]) AS tenant_id, unnest($3::uuid[]) AS id,
                unnest($4::uuid[]) AS from_account,
                unnest($5::uuid[]) AS to_account, unnest($6::bigint[]) AS amount,
                unnest($7::text[]) AS currency,
                unnest($8::text[]) AS client_reference,
                unnest($9::json[]) AS metadata, unnest($10::uuid[]) AS reverses,
-               unnest($11::timestamptz[]) AS promise_at) AS u
+               unnest($11::boolean[]) AS payout, unnest($12::smallint[]) AS lane,
+               unnest($13::timestamptz[]) AS promise_at) AS u
 `
 
 type InsertTransfersParams struct {
@@ -181,6 +195,8 @@ type InsertTransfersParams struct {
 	ClientReferences []string
 	Metadata         [][]byte
 	Reverses         []uuid.UUID
+	Payouts          []bool
+	Lanes            []int16
 	PromisesAt       []time.Time
 }
 
@@ -197,6 +213,8 @@ func (q *Queries) InsertTransfers(ctx context.Context, db DBTX, arg InsertTransf
 		arg.ClientReferences,
 		arg.Metadata,
 		arg.Reverses,
+		arg.Payouts,
+		arg.Lanes,
 		arg.PromisesAt,
 	)
 	return err
@@ -225,7 +243,7 @@ func (q *Queries) LastLookedAt(ctx context.Context, db DBTX, arg LastLookedAtPar
 }
 
 const ListTransfers = `-- name: ListTransfers :many
-SELECT t.tenant_id, t.id, t.from_account, t.to_account, t.amount, t.currency, t.state, t.version, t.reason, t.client_reference, t.metadata, t.reverses, t.reversed, t.risk_reference, t.attempts, t.notification, t.wake_at, t.promise_at, t.created_at, t.updated_at FROM transfers t
+SELECT t.tenant_id, t.id, t.from_account, t.to_account, t.amount, t.currency, t.state, t.version, t.reason, t.client_reference, t.metadata, t.reverses, t.reversed, t.risk_reference, t.attempts, t.notification, t.wake_at, t.promise_at, t.created_at, t.updated_at, t.payout, t.payout_try, t.rail_reference, t.lane, t.sent, t.failures FROM transfers t
  WHERE t.tenant_id = $1 AND t.id < $2 AND t.id >= $3
    AND ($4::text IS NULL OR t.state = $4)
    AND ($5::uuid IS NULL OR $5 IN (t.from_account, t.to_account))
@@ -288,6 +306,12 @@ func (q *Queries) ListTransfers(ctx context.Context, db DBTX, arg ListTransfersP
 			&i.PromiseAt,
 			&i.CreatedAt,
 			&i.UpdatedAt,
+			&i.Payout,
+			&i.PayoutTry,
+			&i.RailReference,
+			&i.Lane,
+			&i.Sent,
+			&i.Failures,
 		); err != nil {
 			return nil, err
 		}
@@ -299,46 +323,13 @@ func (q *Queries) ListTransfers(ctx context.Context, db DBTX, arg ListTransfersP
 	return items, nil
 }
 
-const MarkNotified = `-- name: MarkNotified :exec
-UPDATE transfers t
-   SET notification = u.notification, attempts = u.to_attempts, wake_at = nullif(u.wake_at, '0001-01-01 00:00:00+00')
-  FROM (SELECT unnest($1::uuid[]) AS tenant_id, unnest($2::uuid[]) AS id,
-               unnest($3::integer[]) AS from_attempts,
-               unnest($4::text[]) AS notification,
-               unnest($5::integer[]) AS to_attempts,
-               unnest($6::timestamptz[]) AS wake_at) AS u
- WHERE t.tenant_id = u.tenant_id AND t.id = u.id
-   AND t.notification = 'pending' AND t.attempts = u.from_attempts
-`
-
-type MarkNotifiedParams struct {
-	Tenants       []uuid.UUID
-	Ids           []uuid.UUID
-	FromAttempts  []int32
-	Notifications []string
-	ToAttempts    []int32
-	WakesAt       []time.Time
-}
-
-// MarkNotified ends or postpones pending notifications. A row that another worker already marked stays
-// as it is; that is no error, since it says the same.
-func (q *Queries) MarkNotified(ctx context.Context, db DBTX, arg MarkNotifiedParams) error {
-	_, err := db.Exec(ctx, MarkNotified,
-		arg.Tenants,
-		arg.Ids,
-		arg.FromAttempts,
-		arg.Notifications,
-		arg.ToAttempts,
-		arg.WakesAt,
-	)
-	return err
-}
-
 const MoveTransfers = `-- name: MoveTransfers :exec
 WITH moved AS (
     UPDATE transfers t
        SET state = u.to_state, version = u.to_version, reason = nullif(u.reason, ''),
-           risk_reference = coalesce(nullif(u.risk_reference, ''), t.risk_reference), attempts = u.to_attempts,
+           risk_reference = coalesce(nullif(u.risk_reference, ''), t.risk_reference),
+           rail_reference = coalesce(nullif(u.rail_reference, ''), t.rail_reference),
+           attempts = 0, sent = 0, failures = 0,
            notification = u.notification, wake_at = nullif(u.wake_at, '0001-01-01 00:00:00+00'), promise_at = u.promise_at,
            updated_at = $2::timestamptz
       FROM (SELECT unnest($3::uuid[]) AS tenant_id, unnest($1::uuid[]) AS id,
@@ -348,7 +339,7 @@ WITH moved AS (
                    unnest($7::text[]) AS to_state, unnest($8::integer[]) AS to_version,
                    unnest($9::text[]) AS reason,
                    unnest($10::text[]) AS risk_reference,
-                   unnest($11::integer[]) AS to_attempts,
+                   unnest($11::text[]) AS rail_reference,
                    unnest($12::text[]) AS notification,
                    unnest($13::timestamptz[]) AS wake_at,
                    unnest($14::timestamptz[]) AS promise_at) AS u
@@ -370,15 +361,15 @@ type MoveTransfersParams struct {
 	ToVersions     []int32
 	Reasons        []string
 	RiskReferences []string
-	ToAttempts     []int32
+	RailReferences []string
 	Notifications  []string
 	WakesAt        []time.Time
 	PromisesAt     []time.Time
 }
 
 // MoveTransfers writes what was decided, if the row still is what the decision saw. A row that is not
-// stops the whole transaction: the batch is decided again on what is there then. Arrays
-// come without NULL: an empty text, a nil uuid and Go's zero time stand for it.
+// stops the whole transaction: the batch is decided again on what is there then. A new state begins a new
+// step, without attempts. Arrays come without NULL: an empty text, a nil uuid and Go's zero time stand for it.
 func (q *Queries) MoveTransfers(ctx context.Context, db DBTX, arg MoveTransfersParams) error {
 	_, err := db.Exec(ctx, MoveTransfers,
 		arg.Ids,
@@ -391,7 +382,7 @@ func (q *Queries) MoveTransfers(ctx context.Context, db DBTX, arg MoveTransfersP
 		arg.ToVersions,
 		arg.Reasons,
 		arg.RiskReferences,
-		arg.ToAttempts,
+		arg.RailReferences,
 		arg.Notifications,
 		arg.WakesAt,
 		arg.PromisesAt,
@@ -399,8 +390,76 @@ func (q *Queries) MoveTransfers(ctx context.Context, db DBTX, arg MoveTransfersP
 	return err
 }
 
+const NoteSteps = `-- name: NoteSteps :many
+UPDATE transfers t
+   SET notification = u.notification, attempts = u.to_attempts, sent = u.sent, failures = u.failures,
+       payout_try = u.payout_try, wake_at = nullif(u.wake_at, '0001-01-01 00:00:00+00')
+  FROM (SELECT unnest($1::uuid[]) AS tenant_id, unnest($2::uuid[]) AS id,
+               unnest($3::integer[]) AS version, unnest($4::integer[]) AS from_attempts,
+               unnest($5::integer[]) AS to_attempts,
+               unnest($6::text[]) AS notification, unnest($7::integer[]) AS sent,
+               unnest($8::integer[]) AS failures, unnest($9::smallint[]) AS payout_try,
+               unnest($10::timestamptz[]) AS wake_at) AS u
+ WHERE t.tenant_id = u.tenant_id AND t.id = u.id
+   AND t.version = u.version AND t.attempts = u.from_attempts
+   AND (t.state IN ('accepted', 'in_review', 'approved', 'settling') OR t.notification = 'pending')
+RETURNING t.tenant_id, t.id
+`
+
+type NoteStepsParams struct {
+	Tenants       []uuid.UUID
+	Ids           []uuid.UUID
+	Versions      []int32
+	FromAttempts  []int32
+	ToAttempts    []int32
+	Notifications []string
+	Sents         []int32
+	Failures      []int32
+	PayoutTries   []int16
+	WakesAt       []time.Time
+}
+
+type NoteStepsRow struct {
+	TenantID uuid.UUID
+	ID       uuid.UUID
+}
+
+// NoteSteps writes what a step came to that moved nothing: another attempt at its time, or the end of a
+// notification. No state changes and no money moves, so no balance is locked; a row that is not any more
+// what the step saw stays as it is, and is missing from the result: somebody else was faster.
+func (q *Queries) NoteSteps(ctx context.Context, db DBTX, arg NoteStepsParams) ([]NoteStepsRow, error) {
+	rows, err := db.Query(ctx, NoteSteps,
+		arg.Tenants,
+		arg.Ids,
+		arg.Versions,
+		arg.FromAttempts,
+		arg.ToAttempts,
+		arg.Notifications,
+		arg.Sents,
+		arg.Failures,
+		arg.PayoutTries,
+		arg.WakesAt,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []NoteStepsRow
+	for rows.Next() {
+		var i NoteStepsRow
+		if err := rows.Scan(&i.TenantID, &i.ID); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const ReadTransfers = `-- name: ReadTransfers :many
-SELECT t.tenant_id, t.id, t.from_account, t.to_account, t.amount, t.currency, t.state, t.version, t.reason, t.client_reference, t.metadata, t.reverses, t.reversed, t.risk_reference, t.attempts, t.notification, t.wake_at, t.promise_at, t.created_at, t.updated_at
+SELECT t.tenant_id, t.id, t.from_account, t.to_account, t.amount, t.currency, t.state, t.version, t.reason, t.client_reference, t.metadata, t.reverses, t.reversed, t.risk_reference, t.attempts, t.notification, t.wake_at, t.promise_at, t.created_at, t.updated_at, t.payout, t.payout_try, t.rail_reference, t.lane, t.sent, t.failures
   FROM (SELECT unnest($1::uuid[]) AS tenant_id, unnest($2::uuid[]) AS id) AS u
   JOIN transfers t ON t.tenant_id = u.tenant_id AND t.id = u.id
 `
@@ -441,6 +500,67 @@ func (q *Queries) ReadTransfers(ctx context.Context, db DBTX, arg ReadTransfersP
 			&i.PromiseAt,
 			&i.CreatedAt,
 			&i.UpdatedAt,
+			&i.Payout,
+			&i.PayoutTry,
+			&i.RailReference,
+			&i.Lane,
+			&i.Sent,
+			&i.Failures,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const SystemDeadLetters = `-- name: SystemDeadLetters :many
+SELECT t.tenant_id, t.id, t.from_account, t.to_account, t.amount, t.currency, t.state, t.version, t.reason, t.client_reference, t.metadata, t.reverses, t.reversed, t.risk_reference, t.attempts, t.notification, t.wake_at, t.promise_at, t.created_at, t.updated_at, t.payout, t.payout_try, t.rail_reference, t.lane, t.sent, t.failures FROM transfers t
+ WHERE (t.notification = 'failed' OR t.failures >= 5 OR t.reason IN ('poison', 'attempts_exhausted'))
+ ORDER BY t.updated_at DESC
+ LIMIT $1
+`
+
+// SystemDeadLetters reads what was given up, the latest first. The partial index holds nothing else.
+func (q *Queries) SystemDeadLetters(ctx context.Context, db DBTX, pageSize int32) ([]Transfers, error) {
+	rows, err := db.Query(ctx, SystemDeadLetters, pageSize)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Transfers
+	for rows.Next() {
+		var i Transfers
+		if err := rows.Scan(
+			&i.TenantID,
+			&i.ID,
+			&i.FromAccount,
+			&i.ToAccount,
+			&i.Amount,
+			&i.Currency,
+			&i.State,
+			&i.Version,
+			&i.Reason,
+			&i.ClientReference,
+			&i.Metadata,
+			&i.Reverses,
+			&i.Reversed,
+			&i.RiskReference,
+			&i.Attempts,
+			&i.Notification,
+			&i.WakeAt,
+			&i.PromiseAt,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.Payout,
+			&i.PayoutTry,
+			&i.RailReference,
+			&i.Lane,
+			&i.Sent,
+			&i.Failures,
 		); err != nil {
 			return nil, err
 		}
@@ -453,7 +573,7 @@ func (q *Queries) ReadTransfers(ctx context.Context, db DBTX, arg ReadTransfersP
 }
 
 const SystemReviews = `-- name: SystemReviews :many
-SELECT t.tenant_id, t.id, t.from_account, t.to_account, t.amount, t.currency, t.state, t.version, t.reason, t.client_reference, t.metadata, t.reverses, t.reversed, t.risk_reference, t.attempts, t.notification, t.wake_at, t.promise_at, t.created_at, t.updated_at FROM transfers t
+SELECT t.tenant_id, t.id, t.from_account, t.to_account, t.amount, t.currency, t.state, t.version, t.reason, t.client_reference, t.metadata, t.reverses, t.reversed, t.risk_reference, t.attempts, t.notification, t.wake_at, t.promise_at, t.created_at, t.updated_at, t.payout, t.payout_try, t.rail_reference, t.lane, t.sent, t.failures FROM transfers t
  WHERE t.wake_at IS NOT NULL AND t.state = 'in_review'
  ORDER BY t.wake_at
  LIMIT $1
@@ -491,6 +611,12 @@ func (q *Queries) SystemReviews(ctx context.Context, db DBTX, pageSize int32) ([
 			&i.PromiseAt,
 			&i.CreatedAt,
 			&i.UpdatedAt,
+			&i.Payout,
+			&i.PayoutTry,
+			&i.RailReference,
+			&i.Lane,
+			&i.Sent,
+			&i.Failures,
 		); err != nil {
 			return nil, err
 		}
@@ -530,14 +656,14 @@ func (q *Queries) SystemTransitions(ctx context.Context, db DBTX) ([]TransferTra
 
 const SystemWakeForgotten = `-- name: SystemWakeForgotten :many
 UPDATE transfers t
-   SET wake_at = statement_timestamp(), attempts = t.attempts + 1
+   SET wake_at = statement_timestamp(), attempts = t.attempts + 1, sent = t.sent + 1
   FROM (SELECT f.tenant_id, f.id FROM transfers f
          WHERE f.wake_at < $1::timestamptz AND f.state = ANY ($2::text[])
          ORDER BY f.wake_at
          LIMIT $3
            FOR NO KEY UPDATE SKIP LOCKED) lost
  WHERE t.tenant_id = lost.tenant_id AND t.id = lost.id
-RETURNING t.tenant_id, t.id, t.from_account, t.to_account, t.amount, t.currency, t.state, t.version, t.reason, t.client_reference, t.metadata, t.reverses, t.reversed, t.risk_reference, t.attempts, t.notification, t.wake_at, t.promise_at, t.created_at, t.updated_at
+RETURNING t.tenant_id, t.id, t.from_account, t.to_account, t.amount, t.currency, t.state, t.version, t.reason, t.client_reference, t.metadata, t.reverses, t.reversed, t.risk_reference, t.attempts, t.notification, t.wake_at, t.promise_at, t.created_at, t.updated_at, t.payout, t.payout_try, t.rail_reference, t.lane, t.sent, t.failures
 `
 
 type SystemWakeForgottenParams struct {
@@ -549,8 +675,9 @@ type SystemWakeForgottenParams struct {
 // SystemWakeForgotten claims rows of one queue that were due before the horizon and have no live job,
 // and moves their wake-up to one common time, so that they share jobs; the same transaction enqueues
 // them. The rows of a queue are told by what has to be done next: screen what is accepted, settle or
-// expire what is approved or in review, notify what has ended. A forgotten row counts an attempt: its
-// worker may have died after a call, so the next one asks before it sends, and who comes back is stale.
+// expire what is approved or in review, ask the rail about what is settling, notify what has ended. A
+// forgotten row counts an attempt and a call: its worker may have died after it, so the next one asks before
+// it sends, and who comes back is stale.
 func (q *Queries) SystemWakeForgotten(ctx context.Context, db DBTX, arg SystemWakeForgottenParams) ([]Transfers, error) {
 	rows, err := db.Query(ctx, SystemWakeForgotten, arg.Horizon, arg.States, arg.BatchSize)
 	if err != nil {
@@ -581,6 +708,75 @@ func (q *Queries) SystemWakeForgotten(ctx context.Context, db DBTX, arg SystemWa
 			&i.PromiseAt,
 			&i.CreatedAt,
 			&i.UpdatedAt,
+			&i.Payout,
+			&i.PayoutTry,
+			&i.RailReference,
+			&i.Lane,
+			&i.Sent,
+			&i.Failures,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const WakeSettling = `-- name: WakeSettling :many
+UPDATE transfers t
+   SET wake_at = statement_timestamp(), sent = greatest(t.sent, 1)
+ WHERE t.tenant_id = $1 AND t.id = $2 AND t.state = 'settling'
+   AND t.wake_at > statement_timestamp()
+RETURNING t.tenant_id, t.id, t.from_account, t.to_account, t.amount, t.currency, t.state, t.version, t.reason, t.client_reference, t.metadata, t.reverses, t.reversed, t.risk_reference, t.attempts, t.notification, t.wake_at, t.promise_at, t.created_at, t.updated_at, t.payout, t.payout_try, t.rail_reference, t.lane, t.sent, t.failures
+`
+
+type WakeSettlingParams struct {
+	TenantID uuid.UUID
+	ID       uuid.UUID
+}
+
+// WakeSettling wakes a payout that waits for its next look at the rail, which has called back. It counts as
+// sent, whatever we have written down: who calls back has heard of it. One that is due is left to whoever
+// has it.
+func (q *Queries) WakeSettling(ctx context.Context, db DBTX, arg WakeSettlingParams) ([]Transfers, error) {
+	rows, err := db.Query(ctx, WakeSettling, arg.TenantID, arg.ID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Transfers
+	for rows.Next() {
+		var i Transfers
+		if err := rows.Scan(
+			&i.TenantID,
+			&i.ID,
+			&i.FromAccount,
+			&i.ToAccount,
+			&i.Amount,
+			&i.Currency,
+			&i.State,
+			&i.Version,
+			&i.Reason,
+			&i.ClientReference,
+			&i.Metadata,
+			&i.Reverses,
+			&i.Reversed,
+			&i.RiskReference,
+			&i.Attempts,
+			&i.Notification,
+			&i.WakeAt,
+			&i.PromiseAt,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.Payout,
+			&i.PayoutTry,
+			&i.RailReference,
+			&i.Lane,
+			&i.Sent,
+			&i.Failures,
 		); err != nil {
 			return nil, err
 		}

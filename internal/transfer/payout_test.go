@@ -1,0 +1,233 @@
+package transfer_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"example.com/holdfast/internal/outbound"
+	"example.com/holdfast/internal/outbound/payout"
+	"example.com/holdfast/internal/problem"
+	"example.com/holdfast/internal/transfer"
+	"example.com/holdfast/internal/transfer/transfertest"
+)
+
+// settling is a payout that waits for its first call to the rail.
+func (w world) settling(t *testing.T, key string) uuid.UUID {
+	t.Helper()
+	id := w.createPayout(t, key, 250)
+	require.True(t, w.runOne(t.Context(), t))
+	require.Equal(t, transfer.Settling, w.Get(t, id).State)
+	return id
+}
+
+func TestAPayoutThatManyWorkersHaveInHandIsSubmittedOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	id := w.settling(t, "k1")
+	args := w.jobArgs(t, "transfer_payout")
+	services := w.processes(t)
+	for _, err := range together(8, func(i int) error {
+		return services[i%2].RunJob(t.Context(), "transfer_payout", int64(i), 1, args)
+	}) {
+		require.NoError(t, err)
+	}
+	require.Equal(t, 1, w.Rail.Calls(id.String()+"/payout/1").Sends)
+	require.Equal(t, 1, w.Rail.Paid(id.String()))
+	w.runAll(t.Context(), t)
+	w.requireOneEffect(t, id)
+}
+
+// TestASleeperCannotPayWhatOthersPaid lets a worker sleep between its claim and its call, while another one
+// finds the reference unknown, withdraws it and pays under the next.
+func TestASleeperCannotPayWhatOthersPaid(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	id := w.settling(t, "k1")
+	args := w.jobArgs(t, "transfer_payout")
+	w.Rail.Next(transfertest.Fault{Kind: outbound.KindTimeout}) // sent, and lost for now
+	require.NoError(t, w.Transfers.RunJob(t.Context(), "transfer_payout", 1, 1, args))
+	require.EqualValues(t, 1, w.Get(t, id).Sent)
+
+	w.runAll(t.Context(), t)
+	require.Equal(t, transfer.Settled, w.Get(t, id).State)
+	require.EqualValues(t, 2, w.Get(t, id).PayoutTry)
+	w.Rail.Arrive()
+	w.requireOneEffect(t, id)
+}
+
+func TestEachKindOfSilenceOfTheRailEndsInOnePayment(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		faults []transfertest.Fault
+		try    int16
+	}{
+		{"paid, reply lost", []transfertest.Fault{{Kind: outbound.KindTimeout, Acts: true}}, 1},
+		{"paid, answered 500", []transfertest.Fault{{Kind: outbound.KindStatus5xx, Acts: true}}, 1},
+		{"never arrived", []transfertest.Fault{{Kind: outbound.KindAmbiguous}}, 2},
+		{"no connection", []transfertest.Fault{{Kind: outbound.KindUnreachable}}, 1},
+		{"breaker open", []transfertest.Fault{{Kind: outbound.KindOpen}}, 1},
+		{"no room", []transfertest.Fault{{Kind: outbound.KindFull}}, 1},
+		{"answered 429", []transfertest.Fault{{Kind: outbound.KindStatus4xx}}, 2},
+		{
+			"the question fails too",
+			[]transfertest.Fault{{Kind: outbound.KindTimeout, Acts: true}, {Kind: outbound.KindStatus5xx}}, 1,
+		},
+		{
+			"the withdrawal's reply is lost",
+			[]transfertest.Fault{{Kind: outbound.KindTimeout}, {}, {Kind: outbound.KindTimeout, Acts: true}}, 2,
+		},
+		{
+			"two references are lost",
+			[]transfertest.Fault{{Kind: outbound.KindTimeout}, {}, {}, {Kind: outbound.KindTimeout}}, 3,
+		},
+	} {
+		w := newWorld(t)
+		w.Rail.Next(c.faults...)
+		id := w.createPayout(t, "k1", 250)
+		w.runAll(t.Context(), t)
+		got := w.Get(t, id)
+		require.Equal(t, transfer.Settled, got.State, c.name)
+		require.Equal(t, c.try, got.PayoutTry, c.name)
+		w.Rail.Arrive()
+		w.requireOneEffect(t, id)
+		w.requireNothingBlind(t)
+	}
+}
+
+func TestAPayoutWhoseReferencesAreAllLostFailsAndFreesTheFunds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var faults []transfertest.Fault
+	for range transfer.PayoutTriesMax {
+		faults = append(faults, transfertest.Fault{Kind: outbound.KindTimeout}, transfertest.Fault{}, transfertest.Fault{})
+	}
+	w.Rail.Next(faults...)
+	id := w.createPayout(t, "k1", 250)
+	w.runAll(t.Context(), t)
+	got := w.Get(t, id)
+	require.Equal(t, transfer.Failed, got.State)
+	require.Equal(t, transfer.ReasonAttempts, got.Reason)
+	w.Rail.Arrive()
+	require.Zero(t, w.Rail.Paid(id.String()))
+	posted, held := w.Balance(t, w.From)
+	require.Equal(t, []int64{transfertest.Funds, 0}, []int64{posted, held})
+	w.CheckInvariants(t)
+}
+
+func TestARefusedRequestEndsThePayout(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Rail.Next(transfertest.Fault{Kind: outbound.KindStatus4xx, Status: 422})
+	id := w.createPayout(t, "k1", 250)
+	w.runAll(t.Context(), t)
+	got := w.Get(t, id)
+	require.Equal(t, transfer.Failed, got.State)
+	require.Equal(t, transfer.ReasonPayoutRefused, got.Reason)
+	w.CheckInvariants(t)
+}
+
+func TestAPayoutThatWasNeverSentEndsWithItsPromise(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Rail.Always(transfertest.Fault{Kind: outbound.KindOpen})
+	id := w.createPayout(t, "k1", 250)
+	w.run(t.Context(), t)
+	w.endPromise(t)
+	w.runAll(t.Context(), t)
+	got := w.Get(t, id)
+	require.Equal(t, transfer.Failed, got.State)
+	require.Equal(t, transfer.ReasonDeadline, got.Reason)
+	require.Empty(t, w.Rail.Journal(), "nobody was asked")
+	w.CheckInvariants(t)
+}
+
+func TestAFrozenOrClosedAccountStopsAPayoutOnlyBeforeItIsSent(t *testing.T) {
+	t.Parallel()
+	closeWorld := func(w world) {
+		w.Exec(t, "UPDATE balances SET status = 'closed' WHERE account_id = $1", w.External)
+	}
+	w := newWorld(t)
+	id := w.createPayout(t, "k1", 250)
+	closeWorld(w)
+	w.runAll(t.Context(), t)
+	require.Equal(t, transfer.Failed, w.Get(t, id).State)
+	require.Equal(t, string(problem.AccountClosed), w.Get(t, id).Reason)
+	require.Zero(t, w.Rail.Paid(id.String()))
+	w.CheckInvariants(t)
+
+	w = newWorld(t)
+	id = w.settling(t, "k1")
+	closeWorld(w)
+	w.runAll(t.Context(), t)
+	require.Equal(t, transfer.Settled, w.Get(t, id).State, "the money has left")
+	w.CheckInvariants(t)
+}
+
+func TestACallbackWakesOnlyWhatWaitsForTheRail(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Rail.Answer(payout.Receipt{Status: payout.StatusPending})
+	id := w.createPayout(t, "k1", 250)
+	w.run(t.Context(), t)
+	waiting := w.Get(t, id)
+	require.True(t, waiting.WakeAt.After(waiting.UpdatedAt))
+
+	jobs := func() int64 {
+		return w.Count(t, "SELECT count(*) FROM river_job WHERE state = 'available' AND scheduled_at <= clock_timestamp()")
+	}
+	require.Zero(t, jobs())
+	require.NoError(t, w.Transfers.Wake(t.Context(), w.ref(uuid.New())), "a stranger changes nothing")
+	require.NoError(t, w.Transfers.Wake(t.Context(), transfer.Ref{TenantID: uuid.New(), ID: id}))
+	require.Zero(t, jobs())
+	for range 3 {
+		require.NoError(t, w.Transfers.Wake(t.Context(), w.ref(id)))
+		require.EqualValues(t, 1, jobs(), "who is called twice looks once")
+	}
+	w.Rail.Finish(fmt.Sprint(id, "/payout/1"), payout.Receipt{Status: payout.StatusPaid})
+	w.runAll(t.Context(), t)
+	w.requireOneEffect(t, id)
+	require.NoError(t, w.Transfers.Wake(t.Context(), w.ref(id)))
+	require.Zero(t, jobs(), "it has ended")
+}
+
+func TestACallbackThatIsFasterThanTheReplyLetsTheRailBeAsked(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	id := w.settling(t, "k1")
+	w.Exec(t, "UPDATE transfers SET wake_at = clock_timestamp() + interval '1 minute' WHERE id = $1", id)
+	require.NoError(t, w.Transfers.Wake(t.Context(), w.ref(id)))
+	require.EqualValues(t, 1, w.Get(t, id).Sent)
+}
+
+func TestAPayoutOfAReversalGoesByTheRail(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	deposit := w.Item(250)
+	deposit.FromAccount, deposit.ToAccount = w.External, w.From
+	in := transfertest.Read(t, w.create(t, "k1", deposit)).ID
+	w.runAll(t.Context(), t)
+	require.False(t, w.Get(t, in).Payout, "what comes in is paid by nobody")
+	back := transfertest.Read(t, w.reverse(t, "r1", in, 0)).ID
+	w.runAll(t.Context(), t)
+	require.True(t, w.Get(t, back).Payout)
+	require.Equal(t, transfer.Settled, w.Get(t, back).State)
+	require.Equal(t, 1, w.Rail.Paid(back.String()))
+	w.CheckInvariants(t)
+}
+
+func TestTheDatabaseRefusesASettledPayoutWithoutTheRailsWord(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	id := w.settling(t, "k1")
+	_, err := w.Pool.Exec(t.Context(), `UPDATE transfers SET state = 'settled', version = version + 1,
+	  notification = 'pending' WHERE id = $1`, id)
+	require.ErrorContains(t, err, "transfers_payout_has_reference")
+	other := w.Create(t, "k2", 1)
+	_, err = w.Pool.Exec(t.Context(), `UPDATE transfers SET state = 'settling', version = version + 2
+	  WHERE id = $1`, other)
+	require.ErrorContains(t, err, "transfers_only_payouts_settle_outside")
+}

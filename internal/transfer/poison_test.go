@@ -1,0 +1,123 @@
+package transfer_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/holdfast/internal/outbound"
+	"example.com/holdfast/internal/transfer"
+	"example.com/holdfast/internal/transfer/transfertest"
+)
+
+func TestWhatBreaksAgainAndAgainIsGivenUpWithItsReason(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Risk.Always(transfertest.Fault{Panics: true})
+	poison := w.Create(t, "k1", 250)
+	w.runAll(t.Context(), t)
+	got := w.Get(t, poison)
+	require.Equal(t, transfer.Failed, got.State)
+	require.Equal(t, transfer.ReasonPoison, got.Reason)
+	posted, held := w.Balance(t, w.From)
+	require.Equal(t, []int64{transfertest.Funds, 0}, []int64{posted, held})
+	require.Equal(t, transfer.NotificationSent, got.Notification, "its end is told like any other")
+
+	w.Risk.Always(transfertest.Fault{})
+	w.Notify.Always(transfertest.Fault{Panics: true})
+	mute := w.Create(t, "k2", 250)
+	w.runAll(t.Context(), t)
+	got = w.Get(t, mute)
+	require.Equal(t, transfer.Settled, got.State)
+	require.Equal(t, transfer.NotificationFailed, got.Notification)
+
+	dead, err := w.Transfers.DeadLetters(t.Context(), 10)
+	require.NoError(t, err)
+	require.Len(t, dead, 2)
+	require.Equal(t, mute, dead[0].ID, "the latest first")
+	require.Equal(t, poison, dead[1].ID)
+
+	attempts, err := w.Transfers.Attempts(t.Context(), w.ref(poison))
+	require.NoError(t, err)
+	require.Len(t, attempts, transfer.BrokenMax-1, "the last one is the end's own event")
+	require.Equal(t, []string{"screen", "broken"}, []string{attempts[0].Step, attempts[0].Kind})
+	require.Contains(t, attempts[0].Detail, "panics")
+	w.CheckInvariants(t)
+}
+
+func TestAPoisonousPayoutIsParkedAndSeen(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	id := w.settling(t, "k1")
+	w.Rail.Always(transfertest.Fault{Panics: true})
+	for range transfer.BrokenMax {
+		w.wakeNow(t)
+		w.run(t.Context(), t)
+	}
+	got := w.Get(t, id)
+	require.Equal(t, transfer.Settling, got.State, "its money may have left")
+	require.EqualValues(t, transfer.BrokenMax, got.Failures)
+	dead, err := w.Transfers.DeadLetters(t.Context(), 10)
+	require.NoError(t, err)
+	require.Len(t, dead, 1)
+
+	w.Rail.Always(transfertest.Fault{})
+	w.runAll(t.Context(), t)
+	require.Equal(t, transfer.Settled, w.Get(t, id).State)
+	dead, err = w.Transfers.DeadLetters(t.Context(), 10)
+	require.NoError(t, err)
+	require.Empty(t, dead)
+	w.requireOneEffect(t, id)
+}
+
+func TestWhatADependencyHasNoPlaceForIsGivenBackAsItIs(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	full := transfertest.Fault{Kind: outbound.KindFull}
+	w.Risk.Next(full, full)
+	answers := transfertest.ReadAll(t, w.create(t, "k1", w.Item(1), w.Item(2), w.Item(3)))
+	before := make([]transfer.Transfer, len(answers))
+	for i, a := range answers {
+		before[i] = w.Get(t, a.ID)
+	}
+	require.True(t, w.runOne(t.Context(), t))
+	open := 0
+	for _, was := range before {
+		if got := w.Get(t, was.ID); got.State == transfer.Accepted {
+			require.Equal(t, was, got, "nothing is written down about it")
+			open++
+		}
+	}
+	require.Equal(t, 2, open)
+	require.EqualValues(t, 1, w.Count(t, `
+SELECT count(*) FROM river_job j JOIN river_job old USING (kind, queue, priority, scheduled_at)
+ WHERE j.state = 'available' AND j.attempt = 0 AND old.state = 'completed'`), "one job, as old as it was")
+	w.runAll(t.Context(), t)
+	for _, a := range answers {
+		require.Equal(t, transfer.Settled, w.Get(t, a.ID).State)
+		require.Equal(t, transfertest.Calls{Sends: 1, Effects: 1}, w.Risk.Calls(w.screenKey(a.ID)))
+	}
+	w.CheckInvariants(t)
+}
+
+func TestTheLedgerOfAttemptsTellsEveryCallInVain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Risk.Next(
+		transfertest.Fault{Kind: outbound.KindTimeout},
+		transfertest.Fault{Kind: outbound.KindOpen}, // not made, so not in the ledger
+		transfertest.Fault{Kind: outbound.KindStatus5xx},
+	)
+	id := w.settled(t, 250)
+	attempts, err := w.Transfers.Attempts(t.Context(), w.ref(id))
+	require.NoError(t, err)
+	require.Len(t, attempts, 2)
+	require.Equal(t, []string{"timeout", "status_5xx"}, []string{attempts[0].Kind, attempts[1].Kind})
+	require.Equal(t, "screen", attempts[0].Step)
+
+	w.Exec(t, "UPDATE transfer_attempts SET at = now() - interval '8 days' WHERE kind = 'timeout'")
+	require.NoError(t, w.Transfers.CleanUp(t.Context()))
+	attempts, err = w.Transfers.Attempts(t.Context(), w.ref(id))
+	require.NoError(t, err)
+	require.Len(t, attempts, 1)
+}

@@ -1,0 +1,139 @@
+package transfer_test
+
+import (
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"example.com/holdfast/internal/fairshare"
+	"example.com/holdfast/internal/outbound"
+	"example.com/holdfast/internal/outbound/risk"
+	"example.com/holdfast/internal/problem"
+	"example.com/holdfast/internal/transfer"
+	"example.com/holdfast/internal/transfer/transfertest"
+)
+
+func (w world) posture(t *testing.T, openUpTo int64) transfer.Posture {
+	t.Helper()
+	set, err := w.Transfers.SetPosture(t.Context(), transfer.Posture{
+		TenantID: w.Tenant, Currency: transfertest.Currency, OpenUpTo: openUpTo, Actor: "operator:test",
+		Reason: "because",
+	})
+	require.NoError(t, err)
+	return set
+}
+
+func TestAPostureDecidesOnlyWhereTheRiskServiceCannot(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name  string
+		fault transfertest.Fault
+		late  bool
+		want  transfer.State
+	}{
+		{"it answers", transfertest.Fault{}, false, transfer.Blocked},
+		{"it failed others", transfertest.Fault{Kind: outbound.KindOpen}, false, transfer.Settled},
+		{"it fails, and there is time", transfertest.Fault{Kind: outbound.KindStatus5xx}, false, transfer.Accepted},
+		{"it fails, and no attempt fits", transfertest.Fault{Kind: outbound.KindStatus5xx}, true, transfer.Settled},
+		{"we have no room", transfertest.Fault{Kind: outbound.KindRetryBudget}, false, transfer.Accepted},
+	} {
+		w := newWorld(t)
+		w.posture(t, 100)
+		w.Risk.Answer(risk.OutcomeBlock, "no")
+		w.Risk.Next(c.fault)
+		id := w.Create(t, "k1", 100)
+		if c.late {
+			w.Exec(t, "UPDATE transfers SET promise_at = clock_timestamp() + interval '150 milliseconds'")
+		}
+		w.run(t.Context(), t)
+		require.Equal(t, c.want, w.Get(t, id).State, c.name)
+		w.CheckInvariants(t)
+	}
+}
+
+func TestTheNewestPostureOfTheTenantAndCurrencyHolds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Risk.Always(transfertest.Fault{Kind: outbound.KindOpen})
+	other := w.NewTenant(t, "other")
+	for _, p := range []transfer.Posture{
+		{TenantID: other, Currency: transfertest.Currency, OpenUpTo: 1_000},
+		{TenantID: w.Tenant, Currency: "USD", OpenUpTo: 1_000},
+	} {
+		p.Actor, p.Reason = "operator:test", "elsewhere"
+		_, err := w.Transfers.SetPosture(t.Context(), p)
+		require.NoError(t, err)
+	}
+	id := w.Create(t, "k1", 100)
+	w.run(t.Context(), t)
+	require.Equal(t, transfer.Accepted, w.Get(t, id).State, "without a posture nothing passes")
+
+	require.EqualValues(t, 1, w.posture(t, 100).Version)
+	require.EqualValues(t, 2, w.posture(t, 99).Version)
+	w.wakeNow(t)
+	w.run(t.Context(), t)
+	require.Equal(t, transfer.Accepted, w.Get(t, id).State)
+	require.EqualValues(t, 3, w.posture(t, 100).Version)
+	w.wakeNow(t)
+	w.run(t.Context(), t)
+	got := w.Get(t, id)
+	require.Equal(t, transfer.Settled, got.State)
+	require.Equal(t, transfer.ReasonRiskUnavailable, got.Reason)
+	events, err := w.Transfers.Events(t.Context(), got.Ref, 1)
+	require.NoError(t, err)
+	require.Equal(t, "posture:3", events[0].Actor)
+
+	postures, err := w.Transfers.Postures(t.Context(), w.Tenant, 10)
+	require.NoError(t, err)
+	require.Len(t, postures, 4)
+	require.EqualValues(t, 100, postures[0].OpenUpTo)
+	_, err = w.Pool.Exec(t.Context(), "UPDATE risk_postures SET open_up_to = 0")
+	require.ErrorContains(t, err, "append-only")
+}
+
+func TestAPostureHasItsReasonAndBounds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for pointer, p := range map[string]transfer.Posture{
+		"/currency":   {TenantID: w.Tenant, Currency: "EURO", Reason: "r"},
+		"/open_up_to": {TenantID: w.Tenant, Currency: "EUR", OpenUpTo: -1, Reason: "r"},
+		"/reason":     {TenantID: w.Tenant, Currency: "EUR"},
+	} {
+		_, err := w.Transfers.SetPosture(t.Context(), p)
+		require.True(t, problem.Is(err, problem.ValidationFailed), pointer)
+		require.Equal(t, pointer, problem.Of(err).Fields[0].Pointer)
+	}
+	_, err := w.Transfers.SetPosture(t.Context(), transfer.Posture{
+		TenantID: uuid.New(), Currency: "EUR", Reason: "r",
+	})
+	require.True(t, problem.Is(err, problem.NotFound))
+	together(8, func(int) error { w.posture(t, 5); return nil })
+	require.EqualValues(t, 8, w.Count(t, "SELECT max(version) FROM risk_postures"))
+}
+
+func TestTheWorkOfAFloodGoesBehindThatOfOthers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	flood := make([]transfer.New, transfer.BulkMaxItems)
+	for i := range flood {
+		flood[i] = w.Item(1)
+	}
+	calm := w.Bundle.Other(t)
+	w.create(t, "k0", flood...)
+	require.EqualValues(t, 0, w.Count(t, "SELECT count(*) FROM transfers WHERE lane <> 1"), "alone nobody floods")
+	calm.Create(t, "k1", 1)
+	for i := range 3 {
+		w.create(t, "f"+string(rune('a'+i)), flood...)
+	}
+	last := calm.Create(t, "k2", 1)
+	require.EqualValues(t, fairshare.First, calm.Get(t, last).Lane)
+	require.Positive(t, w.Count(t, "SELECT count(*) FROM transfers WHERE lane > 1"))
+	require.Zero(t, w.Count(t, `
+SELECT count(*) FROM river_job j, jsonb_each(j.args -> 'transfers') AS e (tenant, ids),
+       jsonb_array_elements_text(e.ids) AS named (id)
+  JOIN transfers t ON t.id = named.id::uuid
+ WHERE t.lane <> j.priority`), "a job goes in the lane of all its transfers")
+	w.runAll(t.Context(), t)
+	w.CheckInvariants(t)
+}
