@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 
 	"example.com/holdfast/internal/jobqueue"
@@ -170,30 +172,62 @@ func (w *cohortWorker[Job]) Work(ctx context.Context, job *river.Job[Job]) error
 		again: job.Attempt > 1, now: now, loadedAt: loadedAt, clock: s.cfg.Now,
 	}
 	var group sync.WaitGroup
-	rest := leftOver{again: known.again}
+	rest := leftOver{job: job.ID, pool: s.pool, again: known.again}
 	for _, t := range transfers {
 		if !w.due(t) || t.WakeAt.After(now) {
 			continue // done, or somebody set a later time
 		}
 		group.Go(func() { rest.add(t.Ref, w.one(ctx, t, known)) })
 	}
-	group.Wait()
-	if rest.none() {
-		return nil
-	}
-	ctx, cancel := recording(ctx)
-	defer cancel()
-	return jobqueue.HandBack(ctx, s.pool, jobqueue.Returned{
-		ID: job.ID, Args: rest.cohort, Again: rest.again,
-	})
+	return rest.handBack(ctx, group.Wait)
 }
+
+// giveBackAfter is when a job whose calls take long gives back what has found no place until then; it is above
+// the wait for a place.
+const giveBackAfter = 400 * time.Millisecond
 
 // leftOver gathers what a worker gives back of its job.
 type leftOver struct {
+	job  int64
+	pool *pgxpool.Pool
+
 	mu     sync.Mutex
 	cohort cohort
 	// again says that a call of what is left may have been made without record.
 	again bool
+}
+
+// handBack gives back what is left when all steps have ended, and what is left by giveBackAfter already then:
+// others may have a place for it while our calls take their time.
+func (l *leftOver) handBack(ctx context.Context, wait func()) error {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		wait()
+	}()
+	early := time.NewTimer(giveBackAfter)
+	defer early.Stop()
+	var err error
+	select {
+	case <-ended:
+	case <-early.C:
+		err = l.flush(ctx)
+		<-ended
+	}
+	return errors.Join(err, l.flush(ctx))
+}
+
+func (l *leftOver) flush(ctx context.Context) error {
+	l.mu.Lock()
+	rest, again := l.cohort, l.again
+	l.cohort = cohort{}
+	l.mu.Unlock()
+	if rest.Transfers == nil {
+		return nil
+	}
+	ctx, cancel := recording(ctx)
+	defer cancel()
+	return jobqueue.HandBack(ctx, l.pool, jobqueue.Returned{ID: l.job, Args: rest, Again: again})
 }
 
 // add puts a transfer whose step could not be done here to what is left.
@@ -209,8 +243,6 @@ func (l *leftOver) add(ref Ref, err error) {
 	l.cohort.Transfers[ref.TenantID] = append(l.cohort.Transfers[ref.TenantID], ref.ID)
 	l.again = l.again || !noRoom(err)
 }
-
-func (l *leftOver) none() bool { return l.cohort.Transfers == nil }
 
 // brokenMax is how often a step may break in our own code before the transfer is given up as poison; the index
 // of dead letters names the same number.

@@ -100,6 +100,28 @@ SELECT count(*) FROM river_job j JOIN river_job old USING (kind, queue, priority
 	w.CheckInvariants(t)
 }
 
+func TestWhatHasNoPlaceDoesNotWaitForTheCallsOfItsNeighbours(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	answers := transfertest.ReadAll(t, w.create(t, "k1", w.Item(1), w.Item(2)))
+	release := w.Risk.Hold()
+	w.Risk.Next(transfertest.Fault{}, transfertest.Fault{Kind: outbound.KindFull})
+	ended := make(chan bool)
+	go func() { ended <- w.runOne(t.Context(), t) }()
+	transfertest.Eventually(t, "the one without a place is given back", func() bool {
+		return w.Count(t, "SELECT count(*) FROM river_job WHERE state = 'available'") == 1 &&
+			w.Count(t, "SELECT count(*) FROM river_job WHERE state = 'running'") == 1
+	})
+	release()
+	require.True(t, <-ended)
+	w.runAll(t.Context(), t)
+	for _, a := range answers {
+		require.Equal(t, transfer.Settled, w.Get(t, a.ID).State)
+		require.Equal(t, 1, w.Risk.Calls(w.screenKey(a.ID)).Sends)
+	}
+	w.CheckInvariants(t)
+}
+
 func TestTheLedgerOfAttemptsTellsEveryCallInVain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
