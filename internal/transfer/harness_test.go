@@ -206,3 +206,17 @@ func open(t *testing.T, cfg *pgxpool.Config) *pgxpool.Pool {
 	t.Cleanup(pool.Close)
 	return pool
 }
+
+// hasty is a service that waits for no lock for long. Like the world's, it does not jitter.
+func (w world) hasty(t *testing.T) *transfer.Service {
+	t.Helper()
+	cfg := w.Config(t, "hasty")
+	pool := cfg.Pool.Config()
+	pool.ConnConfig.RuntimeParams["lock_timeout"] = "20ms"
+	cfg.Pool = open(t, pool)
+	hasty := transfer.NewService(cfg)
+	hasty.SetRandom(func() float64 { return 0.999 })
+	hasty.Start(t.Context())
+	t.Cleanup(hasty.Stop)
+	return hasty
+}

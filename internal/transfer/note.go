@@ -23,8 +23,12 @@ const (
 	stepNotify = "notify"
 )
 
-// kindBroken is what the ledger of attempts calls a step that broke in our own code.
-const kindBroken = "broken"
+// What the ledger of attempts calls a step whose end was not that of a call: it broke in our own code, or it
+// was held up by others.
+const (
+	kindBroken = "broken"
+	kindHeldUp = "held_up"
+)
 
 // note is what a step came to that moved nothing.
 type note struct {
@@ -50,6 +54,9 @@ type attempt struct {
 func again(t Transfer, step string, wait time.Duration, cause error) note {
 	n := waiting(t, wait)
 	kind := kindBroken
+	if passing(cause) {
+		kind = kindHeldUp
+	}
 	if failure, ok := errors.AsType[*outbound.Error](cause); ok {
 		kind = string(failure.Kind)
 		if failure.Deferred() {
