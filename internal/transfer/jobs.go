@@ -162,6 +162,9 @@ func (w *cohortWorker[Job]) Work(ctx context.Context, job *river.Job[Job]) error
 	s := w.service
 	loadedAt := s.cfg.Now()
 	transfers, now, err := s.load(ctx, w.refs(job.Args))
+	if stopped(err) {
+		return s.handBack(ctx, job.ID, job.Args, job.Attempt > 1)
+	}
 	if err != nil {
 		return err
 	}
@@ -181,11 +184,14 @@ func (w *cohortWorker[Job]) Work(ctx context.Context, job *river.Job[Job]) error
 	if rest.none() {
 		return nil
 	}
+	return s.handBack(ctx, job.ID, rest.cohort, rest.again)
+}
+
+// handBack gives the rest of a job back, also while the process stops.
+func (s *Service) handBack(ctx context.Context, jobID int64, rest any, again bool) error {
 	ctx, cancel := recording(ctx)
 	defer cancel()
-	return jobqueue.HandBack(ctx, s.pool, jobqueue.Returned{
-		ID: job.ID, Args: rest.cohort, Again: rest.again,
-	})
+	return jobqueue.HandBack(ctx, s.pool, jobqueue.Returned{ID: jobID, Args: rest, Again: again})
 }
 
 // leftOver gathers what a worker gives back of its job.
