@@ -60,7 +60,7 @@ type Entry struct {
 	// Of payouts only.
 	TransferID string       `json:"transfer_id,omitempty"`
 	Status     PayoutStatus `json:"status,omitempty"`
-	Callbacks  int          `json:"callbacks,omitempty"`
+	Callbacks  int          `json:"callbacks,omitzero"`
 }
 
 // record is one remembered key; the reply is kept as sent, so that it stays the same.
