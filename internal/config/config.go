@@ -40,9 +40,10 @@ type Config struct {
 	// RiverConns is the size of the job queue's pool.
 	RiverConns int32 `env:"HOLDFAST_RIVER_CONNS" envDefault:"6"`
 
-	// Risk and Notify are the dependencies.
+	// Risk, Notify and Payout are the dependencies; their limits are 8, 20 and 8 where nothing else is set.
 	Risk   Dependency `envPrefix:"HOLDFAST_RISK_"`
 	Notify Dependency `envPrefix:"HOLDFAST_NOTIFY_"`
+	Payout Dependency `envPrefix:"HOLDFAST_PAYOUT_"`
 	// DBLimit is how many jobs of pure database work a worker has in hand.
 	DBLimit int `env:"HOLDFAST_DB_LIMIT" envDefault:"40"`
 
@@ -73,6 +74,7 @@ type Dependency struct {
 const (
 	riskLimit   = 8
 	notifyLimit = 20
+	payoutLimit = 8
 )
 
 // Defaults is the configuration of an empty environment.
@@ -90,6 +92,9 @@ func Load(environ []string) (Config, error) {
 	}
 	if c.Notify.Limit == 0 {
 		c.Notify.Limit = notifyLimit
+	}
+	if c.Payout.Limit == 0 {
+		c.Payout.Limit = payoutLimit
 	}
 	return c, c.validate()
 }
@@ -120,7 +125,7 @@ func (c Config) validate() error {
 	check(c.APIConns > 0 && c.WorkerConns > 0 && c.RiverConns > 0, "every pool needs a connection")
 	check(c.LogFormat == "json" || c.LogFormat == "text",
 		"HOLDFAST_LOG_FORMAT %q is neither json nor text", c.LogFormat)
-	for name, d := range map[string]Dependency{"RISK": c.Risk, "NOTIFY": c.Notify} {
+	for name, d := range map[string]Dependency{"RISK": c.Risk, "NOTIFY": c.Notify, "PAYOUT": c.Payout} {
 		check(d.Limit > 0, "HOLDFAST_%s_LIMIT has to be positive", name)
 		check(d.Timeout > 0, "HOLDFAST_%s_TIMEOUT has to be positive", name)
 		check(d.WaitMax > 0, "HOLDFAST_%s_WAIT_MAX has to be positive", name)

@@ -17,6 +17,7 @@ func TestAnEmptyEnvironmentGivesTheDocumentedDefaults(t *testing.T) {
 	require.Equal(t, ":8080", c.Addr)
 	require.Equal(t, 8, c.Risk.Limit)
 	require.Equal(t, 20, c.Notify.Limit)
+	require.Equal(t, 8, c.Payout.Limit)
 	require.Equal(t, 40, c.DBLimit)
 }
 
@@ -24,10 +25,11 @@ func TestEveryProblemIsReportedAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := config.Load([]string{
 		"HOLDFAST_RISK_LIMIT=-1", "HOLDFAST_NOTIFY_TIMEOUT=0s", "HOLDFAST_LOG_FORMAT=xml",
-		"HOLDFAST_API_CONNS=0", "IDEMPOTENCY_MISMATCH_STATUS=200",
+		"HOLDFAST_API_CONNS=0", "IDEMPOTENCY_MISMATCH_STATUS=200", "HOLDFAST_PAYOUT_WAIT_MAX=0s",
 	})
 	for _, part := range []string{
 		"HOLDFAST_RISK_LIMIT", "HOLDFAST_NOTIFY_TIMEOUT", "xml", "every pool", "MISMATCH_STATUS 200",
+		"HOLDFAST_PAYOUT_WAIT_MAX",
 	} {
 		require.ErrorContains(t, err, part)
 	}
@@ -60,5 +62,6 @@ func TestRedactedListsEverySettingWithoutItsSecrets(t *testing.T) {
 	require.Contains(t, text, "DATABASE_URL=postgres://u:xxxxx@db/x\n")
 	require.Contains(t, text, "HOLDFAST_RISK_URL=http://risk\n")
 	require.Contains(t, text, "HOLDFAST_NOTIFY_WAIT_MAX=2s\n")
+	require.Contains(t, text, "HOLDFAST_PAYOUT_LIMIT=8\n")
 	require.NotContains(t, text, "secret")
 }
