@@ -24,10 +24,13 @@ func TestEveryProblemIsReportedAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := config.Load([]string{
 		"HOLDFAST_RISK_LIMIT=-1", "HOLDFAST_NOTIFY_TIMEOUT=0s", "HOLDFAST_LOG_FORMAT=xml",
-		"HOLDFAST_API_CONNS=0", "IDEMPOTENCY_MISMATCH_STATUS=200",
+		"HOLDFAST_API_CONNS=0", "IDEMPOTENCY_MISMATCH_STATUS=200", "HOLDFAST_RISK_TIMEOUT=3751ms",
+		"HOLDFAST_NOTIFY_LIMIT=1001",
 	})
 	for _, part := range []string{
 		"HOLDFAST_RISK_LIMIT", "HOLDFAST_NOTIFY_TIMEOUT", "xml", "every pool", "MISMATCH_STATUS 200",
+		"HOLDFAST_RISK_TIMEOUT has to be positive and at most 3.75s",
+		"HOLDFAST_NOTIFY_LIMIT has to be 1 to 1000",
 	} {
 		require.ErrorContains(t, err, part)
 	}
