@@ -68,7 +68,7 @@ func (c *upCmd) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeDependencies()) }()
-	worker, err := app.NewWorker(ctx, cfg, env, nil, nil)
+	worker, err := app.NewWorker(ctx, cfg, env, app.Transports{})
 	if err != nil {
 		return err
 	}

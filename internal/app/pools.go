@@ -21,8 +21,10 @@ const (
 	workLockMax  = "500ms"
 	idleInTxMax  = "2s"
 	connectMax   = 5 * time.Second
-	// opsConns is the size of the pool for heartbeats, health and the admin side.
-	opsConns = 3
+	// opsConns is the size of the pool for heartbeats, leases of places, health and the admin side. The
+	// two leases have a connection each: a slow reaper or a person must not make them late, since a
+	// worker whose lease ends stops calling.
+	opsConns = 5
 )
 
 // openPool makes a pool with a name of its own, so that none starves another.
@@ -81,7 +83,7 @@ func riverPool(ctx context.Context, cfg config.Config) (*pgxpool.Pool, error) {
 	})
 }
 
-// opsPool is for heartbeats, health and the admin side: it works while the others are busy.
+// opsPool is for heartbeats, leases, health and the admin side: it works while the others are busy.
 func opsPool(ctx context.Context, cfg config.Config) (*pgxpool.Pool, error) {
 	return openPool(ctx, cfg.DatabaseURL, "ops", opsConns, map[string]string{
 		"lock_timeout": workLockMax, "jit": "off",

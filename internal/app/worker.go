@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,8 +18,8 @@ import (
 	"example.com/holdfast/internal/idempotency"
 	"example.com/holdfast/internal/jobqueue"
 	"example.com/holdfast/internal/order"
-	"example.com/holdfast/internal/outbound"
 	"example.com/holdfast/internal/outbound/notify"
+	"example.com/holdfast/internal/outbound/payout"
 	"example.com/holdfast/internal/outbound/risk"
 	"example.com/holdfast/internal/pgtx"
 	"example.com/holdfast/internal/telemetry"
@@ -46,6 +45,7 @@ type Worker struct {
 	transfers *transfer.Service
 	orders    *order.Service
 	instance  *jobqueue.Instance
+	out       dependencies
 	client    *river.Client[pgx.Tx]
 	admin     *listener
 	draining  atomic.Bool
@@ -53,10 +53,8 @@ type Worker struct {
 	rounds    sync.WaitGroup
 }
 
-// NewWorker wires a worker. The transports are for simulations; nil means the network.
-func NewWorker(
-	ctx context.Context, cfg config.Config, env Env, riskVia, notifyVia http.RoundTripper,
-) (*Worker, error) {
+// NewWorker wires a worker.
+func NewWorker(ctx context.Context, cfg config.Config, env Env, via Transports) (*Worker, error) {
 	w := &Worker{cfg: cfg, env: env, metrics: env.Metrics}
 	var errs [3]error
 	w.domain, errs[0] = workerPool(ctx, cfg)
@@ -65,17 +63,14 @@ func NewWorker(
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}
-	riskDoor, err := door("risk_api", cfg.Risk, riskVia, env)
-	if err != nil {
-		return nil, err
-	}
-	notifyDoor, err := door("notification_api", cfg.Notify, notifyVia, env)
-	if err != nil {
+	var err error
+	if w.out, err = newDependencies(cfg, env, via, w.ops); err != nil {
 		return nil, err
 	}
 	w.transfers = transfer.NewService(transfer.Config{
-		Pool: w.domain, Risk: risk.New(riskDoor), Notify: notify.New(notifyDoor), Metrics: env.Metrics,
-		Log: env.Log, Subscriptions: Subscriptions(), Instance: env.Instance, Now: env.Now,
+		Pool: w.domain, Risk: risk.New(w.out.risk.Client), Rail: payout.New(w.out.payout.Client),
+		Notify: notify.New(w.out.notify.Client), Metrics: env.Metrics, Log: env.Log,
+		Subscriptions: Subscriptions(), Instance: env.Instance, Now: env.Now,
 	})
 	w.orders = order.NewService(order.Config{
 		Pool: w.domain, Payments: NewPayments(w.transfers), Metrics: env.Metrics, Log: env.Log,
@@ -88,22 +83,8 @@ func NewWorker(
 		ID: env.Instance, Host: env.Host, Version: env.Version, Pool: w.ops, Log: env.Log,
 		Reaped: env.Metrics.Reaped,
 	}
-	w.client, err = jobqueue.NewClient(w.river, env.Instance, map[string]int{
-		jobqueue.QueueRisk: cfg.Risk.Limit, jobqueue.QueueNotification: cfg.Notify.Limit,
-		jobqueue.QueueDB: cfg.DBLimit,
-	}, workers, env.RiverLog)
+	w.client, err = jobqueue.NewClient(w.river, env.Instance, w.out.inHand(cfg.DBLimit), workers, env.RiverLog)
 	return w, err
-}
-
-// door is the way out to one dependency.
-func door(name string, d config.Dependency, via http.RoundTripper, env Env) (*outbound.Client, error) {
-	return outbound.New(outbound.Config{
-		Name: name, BaseURL: d.URL, Limit: d.Limit, WaitMax: d.WaitMax, Timeout: d.Timeout, Transport: via,
-		InTx: pgtx.InTx, Now: env.Now,
-		Observer: func(o outbound.Observation) {
-			env.Metrics.Call(o.Dependency, o.Operation, string(o.Kind), o.Elapsed)
-		},
-	})
 }
 
 // Checks are what has to work before the worker counts as ready.
@@ -124,9 +105,13 @@ func (w *Worker) ListenAdmin() {
 	w.admin = newListener("worker's admin listener", w.cfg.AdminAddr, withMetrics(handler, w.env), w.env)
 }
 
-// Start beats first, so that a claimed job always has a living owner, and then fetches.
+// Start beats first, so that a claimed job always has a living owner, takes places at the dependencies,
+// and then fetches.
 func (w *Worker) Start(ctx context.Context) error {
 	if err := w.instance.Start(ctx); err != nil {
+		return err
+	}
+	if err := w.out.start(ctx); err != nil {
 		return err
 	}
 	w.transfers.Start(ctx)
@@ -137,7 +122,7 @@ func (w *Worker) Start(ctx context.Context) error {
 	rounds, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	w.cancel = cancel
 	w.rounds.Go(func() { w.every(rounds, "sweep", sweepEvery, w.sweep) })
-	w.rounds.Go(func() { w.every(rounds, "clean up keys", cleanupEvery, w.cleanUp) })
+	w.rounds.Go(func() { w.every(rounds, "clean up", cleanupEvery, w.cleanUp) })
 	if w.admin != nil {
 		return w.admin.start(ctx)
 	}
@@ -152,6 +137,7 @@ func (w *Worker) Stop(ctx context.Context) error {
 	err := w.client.Stop(ctx)
 	w.orders.Stop()
 	w.transfers.Stop()
+	err = errors.Join(err, w.out.stop(ctx))
 	err = errors.Join(err, w.instance.Stop(context.WithoutCancel(ctx)))
 	if w.admin != nil {
 		err = errors.Join(err, w.admin.stop(ctx))
@@ -195,8 +181,9 @@ func (w *Worker) sweep(ctx context.Context) error {
 }
 
 func (w *Worker) cleanUp(ctx context.Context) error {
-	return pgtx.Run(ctx, w.ops, "delete expired keys", func(ctx context.Context, tx pgx.Tx) error {
+	err := pgtx.Run(ctx, w.ops, "delete expired keys", func(ctx context.Context, tx pgx.Tx) error {
 		_, err := idempotency.DeleteExpired(ctx, tx)
 		return err
 	})
+	return errors.Join(err, w.transfers.CleanUp(ctx))
 }

@@ -25,11 +25,13 @@ func TestEveryProblemIsReportedAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := config.Load([]string{
 		"HOLDFAST_RISK_LIMIT=-1", "HOLDFAST_NOTIFY_TIMEOUT=0s", "HOLDFAST_LOG_FORMAT=xml",
-		"HOLDFAST_API_CONNS=0", "IDEMPOTENCY_MISMATCH_STATUS=200", "HOLDFAST_PAYOUT_WAIT_MAX=0s",
+		"HOLDFAST_API_CONNS=0", "IDEMPOTENCY_MISMATCH_STATUS=200", "HOLDFAST_RISK_TIMEOUT=3751ms",
+		"HOLDFAST_NOTIFY_LIMIT=1001", "HOLDFAST_PAYOUT_WAIT_MAX=0s",
 	})
 	for _, part := range []string{
 		"HOLDFAST_RISK_LIMIT", "HOLDFAST_NOTIFY_TIMEOUT", "xml", "every pool", "MISMATCH_STATUS 200",
-		"HOLDFAST_PAYOUT_WAIT_MAX",
+		"HOLDFAST_RISK_TIMEOUT has to be positive and at most 3.75s",
+		"HOLDFAST_NOTIFY_LIMIT has to be 1 to 1000", "HOLDFAST_PAYOUT_WAIT_MAX",
 	} {
 		require.ErrorContains(t, err, part)
 	}
@@ -61,7 +63,7 @@ func TestRedactedListsEverySettingWithoutItsSecrets(t *testing.T) {
 	text := c.Redacted()
 	require.Contains(t, text, "DATABASE_URL=postgres://u:xxxxx@db/x\n")
 	require.Contains(t, text, "HOLDFAST_RISK_URL=http://risk\n")
-	require.Contains(t, text, "HOLDFAST_NOTIFY_WAIT_MAX=2s\n")
+	require.Contains(t, text, "HOLDFAST_NOTIFY_WAIT_MAX=250ms\n")
 	require.Contains(t, text, "HOLDFAST_PAYOUT_LIMIT=8\n")
 	require.NotContains(t, text, "secret")
 }

@@ -150,7 +150,7 @@ func (s *Service) unpaid(ctx context.Context, t Transfer, w work, first bool, ca
 		return cause
 	}
 	failure, ok := errors.AsType[*outbound.Error](cause)
-	if ok && failure.Kind == outbound.KindStatus4xx && !failure.Retryable() && first {
+	if ok && first && failure.Refused() {
 		return s.move(ctx, w.fail(t, ReasonPayoutRefused))
 	}
 	wait, _ := s.retryIn(t.Attempts, cause)

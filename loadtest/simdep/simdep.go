@@ -128,7 +128,7 @@ func (s *Server) turn(knobs *Knobs) {
 	s.turning.Lock()
 	defer s.turning.Unlock()
 	s.knobs.Store(knobs)
-	s.places.SetLimit(knobs.places())
+	s.places.SetLimit(knobs.places(), time.Time{})
 }
 
 // Journal returns the counts of this moment.
