@@ -20,13 +20,16 @@ import (
 	"io"
 	"runtime"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"example.com/holdfast/internal/privatepg"
+	"example.com/holdfast/loadtest/rig"
 )
 
 // The accounts and amounts of the load.
 const (
 	accountsDefault = 1_000
-	// openingBalance of an account, in minor units: no run can empty it.
-	openingBalance = 1_000_000_000
 	// amountMin and amountMax bound the amount of a transfer, so that each has three digits.
 	amountMin, amountMax = 100, 999
 )
@@ -45,8 +48,6 @@ const (
 	runMax = 15 * time.Minute
 	// drainMax is how long a phase may take to finish what was accepted.
 	drainMax = 40 * time.Second
-	// stopMax is how long a child may take to end.
-	stopMax = 20 * time.Second
 )
 
 // Options says what to measure. Make them with Full or Quick.
@@ -133,7 +134,8 @@ func Run(ctx context.Context, o Options) (Report, error) {
 type run struct {
 	o      Options
 	began  time.Time
-	db     *database
+	db     *rig.Database
+	seeds  rig.Tenant
 	report Report
 	serial int
 	// profiled says that a system has got the file for the profile.
@@ -147,13 +149,12 @@ func (r *run) say(format string, args ...any) {
 
 func (r *run) all(ctx context.Context) error {
 	r.say("starting a private PostgreSQL, %d accounts", r.o.Accounts)
-	db, err := startDatabase(ctx, r.o)
-	if err != nil {
+	var err error
+	if r.db, r.seeds, err = startDatabase(ctx, r.o); err != nil {
 		return err
 	}
-	defer func() { _ = db.server.Stop() }() // its data is temporary
-	r.db = db
-	r.report.Postgres = db.server.Version()
+	defer func() { _ = r.db.Server.Stop() }() // its data is temporary
+	r.report.Postgres = r.db.Server.Version()
 	for _, part := range []struct {
 		skip bool
 		do   func(context.Context) error
@@ -171,4 +172,17 @@ func (r *run) all(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// startDatabase starts the run's PostgreSQL with one tenant in its template.
+func startDatabase(ctx context.Context, o Options) (*rig.Database, rig.Tenant, error) {
+	var seeds rig.Tenant
+	db, err := rig.StartDatabase(ctx, privatepg.Options{
+		Env: o.Env, Volatile: o.Volatile, Params: rig.ServerSettings(),
+	}, func(ctx context.Context, pool *pgxpool.Pool) error {
+		var err error
+		seeds, err = rig.SeedTenant(ctx, pool, o.Now, "bench", o.Accounts)
+		return err
+	})
+	return db, seeds, err
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/holdfast/internal/config"
+	"example.com/holdfast/loadtest/rig"
 )
 
 const (
@@ -21,19 +22,19 @@ const (
 )
 
 // serveHere runs a system inside the benchmark, on a durable private PostgreSQL.
-func serveHere(b *testing.B, kind string) (*traffic, *referee) {
+func serveHere(b *testing.B, kind string) (*traffic, *rig.Referee) {
 	b.Helper()
 	if testing.Short() {
 		b.Skip("starts a durable PostgreSQL")
 	}
 	o := Full()
 	o.Now, o.Env = time.Now, os.Getenv //nolint:forbidigo // what main does
-	db, err := startDatabase(b.Context(), o)
+	db, seeds, err := startDatabase(b.Context(), o)
 	require.NoError(b, err)
-	b.Cleanup(func() { require.NoError(b, db.server.Stop()) })
-	url, err := db.copyOf(b.Context(), "bench_here")
+	b.Cleanup(func() { require.NoError(b, db.Server.Stop()) })
+	url, err := db.CopyOf(b.Context(), "bench_here")
 	require.NoError(b, err)
-	environ := childEnviron(kind, url, db.seeds, nil)
+	environ := childEnviron(kind, url, seeds, nil)
 	cfg, err := config.Load(environ)
 	require.NoError(b, err)
 	inside, err := startDependencies(b.Context())
@@ -45,10 +46,10 @@ func serveHere(b *testing.B, kind string) (*traffic, *referee) {
 		require.NoError(b, s.Stop(context.WithoutCancel(b.Context())))
 		require.NoError(b, inside.close())
 	})
-	judge, err := newReferee(b.Context(), url, o.Now)
+	judge, err := rig.NewReferee(b.Context(), url, o.Now)
 	require.NoError(b, err)
-	b.Cleanup(func() { judge.close(context.WithoutCancel(b.Context())) })
-	return newTraffic(s.Addr(), db.seeds, 1), judge
+	b.Cleanup(func() { judge.Close(b.Context()) })
+	return newTraffic(s.Addr(), seeds, 1), judge
 }
 
 // acceptAll posts b.N transfers or orders over HTTP; what is refused for a moment is posted again.
@@ -93,7 +94,7 @@ func BenchmarkAccept(b *testing.B) {
 func BenchmarkEndToEnd(b *testing.B) {
 	t, judge := serveHere(b, kindHoldfast)
 	acceptAll(b, t)
-	_, all, err := judge.drain(b.Context())
+	_, all, err := judge.Drain(b.Context(), drainMax)
 	require.NoError(b, err)
 	require.True(b, all)
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "settled/s")
@@ -104,7 +105,7 @@ func BenchmarkOrder(b *testing.B) {
 	t, judge := serveHere(b, kindHoldfast)
 	t.places = true
 	acceptAll(b, t)
-	_, all, err := judge.drain(b.Context())
+	_, all, err := judge.Drain(b.Context(), drainMax)
 	require.NoError(b, err)
 	require.True(b, all)
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "ended/s")
@@ -112,7 +113,7 @@ func BenchmarkOrder(b *testing.B) {
 
 // BenchmarkGenerator is what a request costs the load generator, with a server that does nothing.
 func BenchmarkGenerator(b *testing.B) {
-	var h Histogram
+	var h rig.Histogram
 	request := trafficTo("127.0.0.1:1", accountsDefault).newRequest(0)
 	b.ReportAllocs()
 	for b.Loop() {

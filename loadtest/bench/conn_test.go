@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+
+	"example.com/holdfast/loadtest/rig"
 )
 
 // waitMax bounds what a test waits for.
@@ -33,7 +35,7 @@ func serverWith(t *testing.T, handler http.HandlerFunc) string {
 }
 
 func trafficTo(addr string, accounts int) *traffic {
-	s := seeds{Key: "hf_test_key"}
+	s := rig.Tenant{Key: "hf_test_key"}
 	for range accounts {
 		s.Accounts = append(s.Accounts, uuid.New())
 	}

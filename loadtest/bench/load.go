@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"example.com/holdfast/loadtest/rig"
 )
 
 // The bounds of a load.
@@ -32,7 +34,7 @@ type plan struct {
 
 // tally is what came of the requests that were sent, or meant to be sent, after the ramp.
 type tally struct {
-	accepted, refused Histogram
+	accepted, refused rig.Histogram
 	// all counts accepted requests with those of the ramp, sent all requests with those of the ramp.
 	all, sent uint64
 	failed    uint64

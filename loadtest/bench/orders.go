@@ -2,77 +2,16 @@ package bench
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"strings"
 
 	"github.com/google/uuid"
 
-	"example.com/holdfast/internal/idempotency"
-	"example.com/holdfast/internal/inventory"
-	"example.com/holdfast/internal/problem"
+	"example.com/holdfast/loadtest/rig"
 )
 
-// What the orders are about.
-const (
-	skuCount = 50
-	// orderLocation has openingStock of every SKU: no run can sell it out.
-	orderLocation = "main"
-	openingStock  = 100_000_000
-	// priceMin is that of the first SKU, in minor units; each next one costs a unit more.
-	priceMin = 200
-	// linesMax and quantityMax bound an order; quantityMax has one digit.
-	linesMax, quantityMax = 3, 9
-)
-
-// shop is what the orders of the load buy, and who is paid.
-type shop struct {
-	Merchant uuid.UUID
-	SKUs     []uuid.UUID
-}
-
-// fillShop makes the SKUs with their stock through the service.
-func fillShop(ctx context.Context, stock *inventory.Service, tenant uuid.UUID) ([]uuid.UUID, error) {
-	ids := make([]uuid.UUID, skuCount)
-	for i := range ids {
-		n := inventory.NewSKU{
-			Code: fmt.Sprintf("bench-%02d", i), Name: "Something to sell", Price: priceMin + int64(i),
-			Currency: "EUR",
-		}
-		_, err := stock.CreateSKU(ctx, seedKey(tenant, "sku "+n.Code), n,
-			func(k inventory.SKU) idempotency.Response {
-				ids[i] = k.ID
-				return created()
-			})
-		if err != nil {
-			return nil, err
-		}
-		_, err = stock.ChangeStock(ctx, seedKey(tenant, "stock "+n.Code), inventory.Change{
-			SKU: ids[i], Location: orderLocation, Kind: inventory.Restock, Quantity: openingStock,
-			Reason: "opening stock",
-		}, func(inventory.Stock) idempotency.Response { return created() })
-		if err != nil {
-			return nil, err
-		}
-	}
-	return ids, nil
-}
-
-func created() idempotency.Response { return idempotency.Response{Status: http.StatusCreated} }
-
-// seedKey has a space, so no request has it.
-func seedKey(tenant uuid.UUID, what string) idempotency.Keyed {
-	key := "seed " + what
-	return idempotency.Keyed{
-		Key: idempotency.Key{
-			TenantID: tenant, Key: key, Hash: idempotency.Hash("", "seed", "1", []byte(key)),
-		},
-		Refuse: func(e *problem.Error) idempotency.Response {
-			return idempotency.Response{Status: problem.MeaningOf(e.Code).Status, Body: []byte(e.Detail)}
-		},
-	}
-}
+// linesMax and quantityMax bound an order; quantityMax has one digit.
+const linesMax, quantityMax = 3, 9
 
 // orderRequest is one caller's buffers, one for each number of lines.
 type orderRequest struct {
@@ -100,7 +39,7 @@ func (t *traffic) newOrderRequest(caller int) *orderRequest {
 func (t *traffic) newOrderForm(lines int) orderForm {
 	id := uuid.Nil.String()
 	begin := `{"customer_account":"`
-	between := `","merchant_account":"` + t.merchant + `","location":"` + orderLocation + `","lines":[`
+	between := `","merchant_account":"` + t.merchant + `","location":"` + rig.Location + `","lines":[`
 	const lineBegin, lineBetween, lineEnd = `{"sku":"`, `","quantity":`, `},`
 	line := lineBegin + id + lineBetween + "1" + lineEnd
 	content := begin + id + between + strings.TrimSuffix(strings.Repeat(line, lines), ",") + "]}"

@@ -12,16 +12,17 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/holdfast/internal/invariant"
+	"example.com/holdfast/loadtest/rig"
 )
 
 // ordersTo is traffic of orders that nobody answers.
 func ordersTo(accounts int) *traffic {
-	s := seeds{Key: "hf_test_key", Shop: shop{Merchant: uuid.New()}}
+	s := rig.Tenant{Key: "hf_test_key", Merchant: uuid.New()}
 	for range accounts {
 		s.Accounts = append(s.Accounts, uuid.New())
 	}
-	for range skuCount {
-		s.Shop.SKUs = append(s.Shop.SKUs, uuid.New())
+	for range rig.SKUCount {
+		s.SKUs = append(s.SKUs, uuid.New())
 	}
 	t := newTraffic("127.0.0.1:1", s, 7)
 	t.places = true
@@ -64,7 +65,7 @@ func TestAnOrderHasOneToThreeLinesOfDifferentSKUs(t *testing.T) {
 		require.Contains(t, traffic.accounts, p.Customer)
 		require.Equal(t, traffic.merchant, p.Merchant)
 		require.NotContains(t, traffic.accounts, p.Merchant, "nobody buys from himself")
-		require.Equal(t, orderLocation, p.Location)
+		require.Equal(t, rig.Location, p.Location)
 		sizes[len(p.Lines)]++
 		skus := map[string]bool{}
 		for _, l := range p.Lines {
@@ -83,9 +84,9 @@ func TestAnOrderHasOneToThreeLinesOfDifferentSKUs(t *testing.T) {
 func TestNoRunCanSellOutOrEmptyAnAccount(t *testing.T) {
 	t.Parallel()
 	const ordersMax = 1_000_000 // of one account, or with one SKU
-	require.Less(t, ordersMax*quantityMax, openingStock)
-	most := linesMax * quantityMax * (priceMin + skuCount)
-	require.Less(t, 100_000*most, openingBalance)
+	require.Less(t, ordersMax*quantityMax, rig.OpeningStock)
+	most := linesMax * quantityMax * (rig.PriceMin + rig.SKUCount)
+	require.Less(t, 100_000*most, rig.OpeningBalance)
 }
 
 func TestOrdersAreJudgedByTheirOwnInvariantsToo(t *testing.T) {
@@ -116,9 +117,9 @@ func TestACanceledOrderDoesNotCountAsKeptUp(t *testing.T) {
 
 func TestThePaymentsOfOrdersAreNotOrders(t *testing.T) {
 	t.Parallel()
-	left := backlog{transfers: 7, orders: 2}
-	require.EqualValues(t, 2, left.of(orderFlow()))
-	require.EqualValues(t, 7, left.of(transferFlow()))
+	left := rig.Backlog{Transfers: 7, Orders: 2}
+	require.EqualValues(t, 2, orderFlow().of(left))
+	require.EqualValues(t, 7, transferFlow().of(left))
 }
 
 func TestTheReportHasOrdersBesideTransfers(t *testing.T) {

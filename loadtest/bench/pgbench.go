@@ -28,10 +28,10 @@ const (
 
 // commits measures what the machine's PostgreSQL does at best: a row inserted and committed.
 func (r *run) commits(ctx context.Context) error {
-	if err := r.db.admin(ctx, "CREATE DATABASE "+commitsDB); err != nil {
+	if err := r.db.Admin(ctx, "CREATE DATABASE "+commitsDB); err != nil {
 		return err
 	}
-	url := r.db.server.URL(commitsDB)
+	url := r.db.Server.URL(commitsDB)
 	if err := execute(ctx, url, commitsTable); err != nil {
 		return err
 	}

@@ -7,7 +7,7 @@ import (
 	"runtime"
 	"time"
 
-	"github.com/jackc/pgx/v5"
+	"example.com/holdfast/loadtest/rig"
 )
 
 // What counts as keeping up.
@@ -32,14 +32,14 @@ type subject struct {
 	flow         flow
 	dependencies *dependencies
 	child        *child
-	referee      *referee
+	referee      referee
 }
 
 // start makes a fresh database and runs a system on it.
 func (r *run) start(ctx context.Context, kind string) (*subject, error) {
 	r.serial++
 	s := &subject{run: r, kind: kind, database: fmt.Sprintf("bench_%d", r.serial), flow: transferFlow()}
-	url, err := r.db.copyOf(ctx, s.database)
+	url, err := r.db.CopyOf(ctx, s.database)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +48,7 @@ func (r *run) start(ctx context.Context, kind string) (*subject, error) {
 			return nil, err
 		}
 	}
-	environ := childEnviron(kind, url, r.db.seeds, s.dependencies)
+	environ := childEnviron(kind, url, r.seeds, s.dependencies)
 	if kind == kindHoldfast && r.o.Profile != "" && !r.profiled {
 		r.profiled = true // one file has one profile: that of the transfers
 		environ = append(environ, profileVariable+"="+r.o.Profile)
@@ -57,15 +57,15 @@ func (r *run) start(ctx context.Context, kind string) (*subject, error) {
 	if err != nil {
 		return nil, errors.Join(err, s.dependencies.close())
 	}
-	if s.referee, err = newReferee(ctx, url, r.o.Now); err != nil {
-		return nil, errors.Join(err, s.child.stop(), s.dependencies.close())
+	if s.referee.Referee, err = rig.NewReferee(ctx, url, r.o.Now); err != nil {
+		return nil, errors.Join(err, s.child.Stop(), s.dependencies.close())
 	}
 	return s, nil
 }
 
 func (s *subject) stop(ctx context.Context) error {
-	s.referee.close(context.WithoutCancel(ctx))
-	return errors.Join(s.child.stop(), s.dependencies.close())
+	s.referee.Close(ctx)
+	return errors.Join(s.child.Stop(), s.dependencies.close())
 }
 
 // with runs what measures on a system of its own.
@@ -78,15 +78,14 @@ func (r *run) with(ctx context.Context, kind string, measure func(*subject) erro
 	if err != nil {
 		return err
 	}
-	// Its rows would keep autovacuum busy in the next system's time.
-	return r.db.admin(ctx, "DROP DATABASE "+pgx.Identifier{s.database}.Sanitize()+" WITH (FORCE)")
+	return r.db.Drop(ctx, s.database)
 }
 
 func (s *subject) cpu() (cpuTimes, error) {
 	system, err := s.child.cpu()
 	c := cpuTimes{generator: ownCPU(), system: system}
 	var trees, machine bool
-	c.postgres, trees = treeCPU(s.run.db.server.PID())
+	c.postgres, trees = treeCPU(s.run.db.Server.PID())
 	c.machine, machine = machineCPU()
 	c.procKnown = trees && machine
 	return c, err
@@ -105,7 +104,7 @@ func (s *subject) openLoop(rate float64) plan {
 }
 
 func (s *subject) traffic(phase int) *traffic {
-	t := newTraffic(s.child.addr, s.run.db.seeds, phase)
+	t := newTraffic(s.child.addr, s.run.seeds, phase)
 	t.places = s.flow.what == orders
 	return t
 }
@@ -118,7 +117,7 @@ func (s *subject) warm(ctx context.Context, callers int) error {
 		return err
 	}
 	if works(s.kind) {
-		if _, _, err := s.referee.drain(ctx); err != nil {
+		if _, _, err := s.referee.Drain(ctx, drainMax); err != nil {
 			return err
 		}
 	}
@@ -151,7 +150,7 @@ func (s *subject) phase(ctx context.Context, name string, p plan) (Phase, error)
 		return out, err
 	}
 	if works(s.kind) {
-		took, all, err := s.referee.drain(ctx)
+		took, all, err := s.referee.Drain(ctx, drainMax)
 		if err != nil {
 			return out, err
 		}
@@ -169,7 +168,7 @@ func (s *subject) phase(ctx context.Context, name string, p plan) (Phase, error)
 	}
 	out.settle(found, p, works(s.kind))
 	checks := invariantsOf(s.kind, s.flow)
-	if out.Broken, err = s.referee.breaks(ctx, checks); err != nil {
+	if out.Broken, err = s.referee.Breaks(ctx, checks); err != nil {
 		return out, err
 	}
 	out.Invariants = len(checks)

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 
 	"github.com/google/uuid"
+
+	"example.com/holdfast/loadtest/rig"
 )
 
 // The places of a request that change from one to the next have a fixed width, so that a request is
@@ -36,15 +38,15 @@ type sender interface {
 	fresh() []byte
 }
 
-func newTraffic(addr string, s seeds, phase int) *traffic {
+func newTraffic(addr string, s rig.Tenant, phase int) *traffic {
 	t := &traffic{
 		addr: addr, apiKey: s.Key, prefix: fmt.Sprintf("bench-%04d-", phase),
-		merchant: s.Shop.Merchant.String(),
+		merchant: s.Merchant.String(),
 	}
 	for _, id := range s.Accounts {
 		t.accounts = append(t.accounts, id.String())
 	}
-	for _, id := range s.Shop.SKUs {
+	for _, id := range s.SKUs {
 		t.skus = append(t.skus, id.String())
 	}
 	return t

@@ -113,12 +113,6 @@ func TestAChildAnswersUntilItsParentEnds(t *testing.T) {
 	require.Error(t, answerParent(strings.NewReader("what\n"), io.Discard, ""))
 }
 
-func TestAChildMeasuresTheDefaultsOfTheProgram(t *testing.T) {
-	t.Parallel()
-	kept := outside([]string{"HOLDFAST_API_CONNS=1", "DATABASE_URL_FILE=/nowhere", "PATH=/bin"})
-	require.Equal(t, []string{"PATH=/bin"}, kept)
-}
-
 func TestASystemHasToBeNamed(t *testing.T) {
 	t.Parallel()
 	err := Serve(t.Context(), []string{kindVariable + "=other"}, strings.NewReader(""), io.Discard)

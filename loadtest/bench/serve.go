@@ -13,6 +13,7 @@ import (
 
 	"example.com/holdfast/internal/app"
 	"example.com/holdfast/internal/config"
+	"example.com/holdfast/loadtest/rig"
 	"example.com/holdfast/loadtest/simdep"
 )
 
@@ -38,9 +39,9 @@ const (
 )
 
 // childEnviron is what a child is told through its environment.
-func childEnviron(kind, databaseURL string, s seeds, d *dependencies) []string {
+func childEnviron(kind, databaseURL string, s rig.Tenant, d *dependencies) []string {
 	environ := []string{
-		kindVariable + "=" + kind, keyVariable + "=" + s.Key, tenantVariable + "=" + s.Tenant.String(),
+		kindVariable + "=" + kind, keyVariable + "=" + s.Key, tenantVariable + "=" + s.ID.String(),
 		"DATABASE_URL=" + databaseURL, "HOLDFAST_ADDR=127.0.0.1:0", "HOLDFAST_ADMIN_ADDR=127.0.0.1:0",
 		"HOLDFAST_LOG_LEVEL=warn", "HOLDFAST_LOG_FORMAT=text",
 		"HOLDFAST_RISK_LIMIT=" + strconv.Itoa(dependencyLimit),

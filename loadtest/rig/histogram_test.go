@@ -1,4 +1,4 @@
-package bench
+package rig
 
 import (
 	"math/rand/v2"
