@@ -1,0 +1,166 @@
+package drill
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"example.com/holdfast/loadtest/rig"
+)
+
+const (
+	// callersPerRate is how many callers a stream has for each request of a second: enough for answers
+	// that take this many seconds.
+	callersPerRate = 2
+	callersMin     = 8
+	callersMax     = 600
+	// requestMax bounds one request of the load.
+	requestMax = 15 * time.Second
+)
+
+// stream is one kind of request at a fixed rate that waits for nobody: an open loop.
+type stream struct {
+	name string
+	rate float64
+	// send makes the nth request; a status of zero means that there was nothing to send.
+	send func(ctx context.Context, n int) (int, error)
+}
+
+// tally is what came of a stream's requests in one phase.
+type tally struct {
+	// taken is the latency of those that were answered with success, from when they were meant to be sent.
+	taken           rig.Histogram
+	max             time.Duration
+	refused, failed uint64
+	// wrong counts answers that are neither a success nor a refusal for a moment (429, 503).
+	wrong map[int]uint64
+}
+
+func (t *tally) count(status int, err error, took time.Duration) {
+	switch {
+	case err != nil:
+		t.failed++
+	case status >= 200 && status < 300:
+		t.taken.Add(took)
+		t.max = max(t.max, took)
+	case status == http.StatusServiceUnavailable, status == http.StatusTooManyRequests:
+		t.refused++
+	default:
+		t.wrong[status]++
+	}
+}
+
+// spread is the latency of what was taken.
+func (t *tally) spread() spread {
+	return spread{
+		n: int(t.taken.Count()), p50: t.taken.Quantile(0.5), p99: t.taken.Quantile(0.99), //nolint:gosec // small
+		max: t.max,
+	}
+}
+
+// unexpected lists answers that no load should get.
+func (t *tally) unexpected(stream string) []string {
+	var all []string
+	if t.failed > 0 {
+		all = append(all, fmt.Sprintf("%s: %d without an answer", stream, t.failed))
+	}
+	for status, n := range t.wrong {
+		all = append(all, fmt.Sprintf("%s: %d times status %d", stream, n, status))
+	}
+	return all
+}
+
+// phase is a part of a load. What was meant to be sent in it counts in it, whenever it was answered.
+type phase struct {
+	name     string
+	from, to time.Time // by our clock
+	mu       sync.Mutex
+	tallies  map[string]*tally
+}
+
+func (p *phase) count(stream string, status int, err error, took time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.of(stream).count(status, err, took)
+}
+
+// of is the tally of a stream. Read it when the load has ended.
+func (p *phase) of(stream string) *tally {
+	t := p.tallies[stream]
+	if t == nil {
+		t = &tally{wrong: map[int]uint64{}}
+		p.tallies[stream] = t
+	}
+	return t
+}
+
+// load is streams that run until end.
+type load struct {
+	now     func() time.Time
+	current atomic.Pointer[phase]
+	phases  []*phase
+	cancel  context.CancelFunc
+	group   sync.WaitGroup
+}
+
+// startLoad begins to send.
+func startLoad(ctx context.Context, now func() time.Time, streams []stream) *load {
+	l := &load{now: now}
+	l.next("before")
+	// Who is told to end sends nothing more, and still gets the answers to what was sent.
+	sending, cancel := context.WithCancel(ctx)
+	l.cancel = cancel
+	for _, s := range streams {
+		begin := now()
+		var tickets atomic.Int64
+		for range max(callersMin, min(callersMax, int(s.rate*callersPerRate))) {
+			l.group.Go(func() { l.call(sending, s, begin, &tickets) })
+		}
+	}
+	return l
+}
+
+// next begins a phase.
+func (l *load) next(name string) *phase {
+	p := &phase{name: name, from: l.now(), tallies: map[string]*tally{}}
+	if last := l.current.Swap(p); last != nil {
+		last.to = p.from
+	}
+	l.phases = append(l.phases, p)
+	return p
+}
+
+// end sends nothing more and waits for the answers.
+func (l *load) end() {
+	l.cancel()
+	l.group.Wait()
+	l.current.Load().to = l.now()
+}
+
+// call takes tickets: the number of a ticket is the time at which its request is meant to be sent.
+func (l *load) call(ctx context.Context, s stream, begin time.Time, tickets *atomic.Int64) {
+	gap := float64(time.Second) / s.rate
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	<-timer.C
+	for {
+		n := tickets.Add(1) - 1
+		due := begin.Add(time.Duration(float64(n) * gap))
+		timer.Reset(due.Sub(l.now()))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		}
+		p := l.current.Load()
+		request, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestMax)
+		status, err := s.send(request, int(n))
+		cancel()
+		if status != 0 || err != nil {
+			p.count(s.name, status, err, l.now().Sub(due))
+		}
+	}
+}

@@ -1,0 +1,209 @@
+package drill
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"example.com/holdfast/internal/invariant"
+	"example.com/holdfast/internal/inventory"
+	"example.com/holdfast/internal/ledger"
+	"example.com/holdfast/internal/order"
+	"example.com/holdfast/internal/outbox"
+	"example.com/holdfast/internal/transfer"
+)
+
+// invariants are all that are checked after a variant.
+func invariants() []invariant.Invariant {
+	return slices.Concat(ledger.Invariants(), inventory.Invariants(), outbox.Invariants(),
+		transfer.Invariants(), order.Invariants())
+}
+
+// between reads how long it took from one event of an aggregate to another, by Postgres's clock, for those
+// whose first one is in the phase. What never came to the second one took for ever.
+func (s *stage) between(ctx context.Context, p *phase, first, second string) spread {
+	return s.durations(ctx, `
+		SELECT coalesce(extract(epoch FROM b.at - a.at), -1)::float8
+		  FROM events a
+		  LEFT JOIN events b ON b.tenant_id = a.tenant_id AND b.aggregate_id = a.aggregate_id AND b.type = $2
+		 WHERE a.type = $1 AND a.at >= $3 AND a.at < $4`,
+		first, second, s.theirs(p.from), s.theirs(p.to))
+}
+
+// settledOf is between for the accepted transfers of one tenant.
+func (s *stage) settledOf(ctx context.Context, p *phase, tenant uuid.UUID) spread {
+	return s.durations(ctx, `
+		SELECT coalesce(extract(epoch FROM b.at - a.at), -1)::float8
+		  FROM events a
+		  LEFT JOIN events b ON b.tenant_id = a.tenant_id AND b.aggregate_id = a.aggregate_id
+		                    AND b.type = 'transfer.settled'
+		 WHERE a.type = 'transfer.accepted' AND a.tenant_id = $1 AND a.at >= $2 AND a.at < $3`,
+		tenant, s.theirs(p.from), s.theirs(p.to))
+}
+
+// theirs is a time of ours by Postgres's clock.
+func (s *stage) theirs(at time.Time) time.Time { return at.Add(s.referee.Skew) }
+
+// durations reads a column of seconds; a negative number is never.
+func (s *stage) durations(ctx context.Context, sql string, args ...any) spread {
+	var all []time.Duration
+	s.do(func() error {
+		rows, err := s.referee.Conn.Query(ctx, sql, args...)
+		if err != nil {
+			return fmt.Errorf("read durations: %w", err)
+		}
+		seconds, err := pgx.CollectRows(rows, pgx.RowTo[float64])
+		if err != nil {
+			return fmt.Errorf("read durations: %w", err)
+		}
+		for _, f := range seconds {
+			d := never
+			if f >= 0 {
+				d = time.Duration(f * float64(time.Second))
+			}
+			all = append(all, d)
+		}
+		return nil
+	})
+	return spreadOf(all)
+}
+
+// count reads a number.
+func (s *stage) count(ctx context.Context, sql string, args ...any) int64 {
+	var n int64
+	s.do(func() error {
+		if err := s.referee.Conn.QueryRow(ctx, sql, args...).Scan(&n); err != nil {
+			return fmt.Errorf("count: %w", err)
+		}
+		return nil
+	})
+	return n
+}
+
+// texts reads a column of text.
+func (s *stage) texts(ctx context.Context, sql string, args ...any) []string {
+	var all []string
+	s.do(func() error {
+		rows, err := s.referee.Conn.Query(ctx, sql, args...)
+		if err == nil {
+			all, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		}
+		if err != nil {
+			return fmt.Errorf("read: %w", err)
+		}
+		return nil
+	})
+	return all
+}
+
+// settle ends the load, waits until nothing is open, and claims what holds after every scenario.
+func (s *stage) settle(ctx context.Context) {
+	s.do(func() error {
+		s.run.say("  the load ends, what is open drains")
+		s.load.end()
+		return nil
+	})
+	s.clearReviews(ctx)
+	s.do(func() error {
+		took, all, err := s.referee.Drain(ctx, drainMax)
+		if err != nil {
+			return err
+		}
+		s.claim(Claim{
+			Name: "what was open after the load ended within the promise", Expected: "at most " + short(promise),
+			Measured: short(took), Holds: all && took <= promise,
+		})
+		return nil
+	})
+	s.claim(
+		none("answers that no client should get", s.wrongAnswers()),
+		none("accepted transfers and orders that did not end", s.unended(ctx)),
+		none("transfers that ended other than settled, canceled by us, or with a reason that is named",
+			s.badEnds(ctx)),
+	)
+	s.effectsOnce()
+	s.do(func() error {
+		broken, err := s.referee.Breaks(ctx, invariants())
+		if err == nil {
+			c := none("breaks of invariants", broken)
+			c.Measured += fmt.Sprintf(", %d checked", len(invariants()))
+			s.claim(c)
+		}
+		return err
+	})
+	s.ends(ctx)
+}
+
+// wrongAnswers lists what streams got that was neither success nor a refusal for a moment.
+func (s *stage) wrongAnswers() []string {
+	var all []string
+	if s.err != nil {
+		return nil
+	}
+	for _, p := range s.load.phases {
+		for name, t := range p.tallies {
+			all = append(all, t.unexpected(name)...)
+		}
+	}
+	return all
+}
+
+// unended lists what clients were told is accepted and what has not ended.
+func (s *stage) unended(ctx context.Context) []string {
+	var found []string
+	accepted := 0
+	for _, t := range s.callers {
+		accepted += len(t.transfers) + len(t.orders)
+		found = append(found, s.texts(ctx, `
+			SELECT format('transfer %s: %s', a.id, coalesce(t.state, 'lost'))
+			  FROM unnest($2::uuid[]) AS a (id)
+			  LEFT JOIN transfers t ON t.tenant_id = $1 AND t.id = a.id
+			 WHERE t.state IS NULL OR t.state IN ('accepted', 'in_review', 'approved', 'settling')
+			UNION ALL
+			SELECT format('order %s: %s', a.id, coalesce(o.state, 'lost'))
+			  FROM unnest($3::uuid[]) AS a (id)
+			  LEFT JOIN orders o ON o.tenant_id = $1 AND o.id = a.id
+			 WHERE o.state IS NULL OR o.state IN ('pending', 'reserved')`,
+			t.tenant.ID, t.transfers, t.orders)...)
+	}
+	s.figure("transfers and orders accepted", "%d", accepted)
+	return found
+}
+
+// badEnds lists transfers that ended in a way that no scenario causes.
+func (s *stage) badEnds(ctx context.Context) []string {
+	return s.texts(ctx, `
+		SELECT format('transfer %s: %s, %s', t.id, t.state, coalesce(t.reason, 'no reason'))
+		  FROM transfers t
+		 WHERE t.state <> 'settled' AND t.state <> 'canceled'
+		   AND (t.state NOT IN ('expired', 'failed')
+		        OR t.reason NOT IN ('deadline_exhausted', 'attempts_exhausted'))`)
+}
+
+// ends notes how transfers and orders ended.
+func (s *stage) ends(ctx context.Context) {
+	s.figure("ends", "%v", s.texts(ctx, `
+		SELECT format('%s %s %s: %s', e.what, e.state, e.reason, count(*))
+		  FROM (SELECT 'transfer' AS what, t.state, coalesce(t.reason, '') AS reason FROM transfers t
+		        UNION ALL
+		        SELECT 'order', o.state, coalesce(o.reason, '') FROM orders o) e
+		 GROUP BY e.what, e.state, e.reason
+		 ORDER BY e.what, e.state, e.reason`))
+}
+
+// effectsOnce claims that no dependency did anything twice, and that nobody was paid twice.
+func (s *stage) effectsOnce() {
+	if s.err != nil {
+		return
+	}
+	risk, notify, rail := s.risk.Journal(), s.notify.Journal(), s.rail.Journal()
+	s.claim(
+		equal("effects at the risk service, one for each key", risk.Effects, risk.Keys),
+		equal("effects at the notification service, one for each key", notify.Effects, notify.Keys),
+		atMost("transfers that were paid twice by the rail", rail.TransfersPaidTwice, 0),
+	)
+}

@@ -1,0 +1,63 @@
+package drill
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"example.com/holdfast/loadtest/simdep"
+)
+
+const (
+	lostPayouts = 10_000
+	// lostRate is how many payouts a second are asked for.
+	lostRate = 150
+	// lateMillis is when a submission arrives whose caller has left.
+	lateMillis = 500
+)
+
+func lostReplies() scenario {
+	settings := []string{"HOLDFAST_PAYOUT_TIMEOUT=200ms", "HOLDFAST_PAYOUT_LIMIT=64", "HOLDFAST_RISK_LIMIT=16"}
+	return scenario{
+		name: "lost-replies", most: 5 * time.Minute,
+		about: "the payout rail pays and its answer is lost, 10,000 times; each transfer is paid exactly once",
+		variants: []variant{
+			{
+				name: "paid, then no answer", settings: settings,
+				play: func(ctx context.Context, s *stage) { s.losesReplies(ctx, simdep.Knobs{}) },
+			},
+			{
+				name: "keys ignored, late arrivals", settings: settings,
+				play: func(ctx context.Context, s *stage) {
+					s.losesReplies(ctx, simdep.Knobs{IgnoreKeys: true, ArriveLate: lateMillis, HangRate: 0.5})
+				},
+			},
+		},
+	}
+}
+
+// losesReplies pays out while the rail answers no submission, and claims that each is paid once.
+func (s *stage) losesReplies(ctx context.Context, rail simdep.Knobs) {
+	s.startWorkers(ctx, 2)
+	t := s.caller(0)
+	s.do(func() error {
+		rail.Latency, rail.TimeoutAfterSuccessRate = calm().Latency, 1-rail.HangRate
+		return s.rail.SetKnobs(rail)
+	})
+	wanted := s.times(lostPayouts)
+	s.begin(ctx, t.sendsPayouts(lostRate))
+	s.phase("no submission is answered")
+	s.until(ctx, fmt.Sprintf("%d payouts", wanted), 5*time.Minute, func() (bool, error) {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		return len(t.transfers) >= wanted, nil
+	})
+	s.settle(ctx)
+	settled := s.count(ctx, "SELECT count(*) FROM transfers t WHERE t.payout AND t.state = 'settled'")
+	j := s.rail.Journal()
+	s.claim(
+		equal("transfers paid by the rail, one for each settled payout", int64(j.PaidTransfers), settled), //nolint:gosec // a count
+		equal("payments by the rail, one for each settled payout", int64(j.Payments), settled),            //nolint:gosec // a count
+	)
+	s.figure("replies lost, hangs, withdrawals, fenced", "%d, %d, %d, %d", j.RepliesLost, j.Hangs, j.Withdrawn, j.Fenced)
+}

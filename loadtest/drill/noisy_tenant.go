@@ -1,0 +1,79 @@
+package drill
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"example.com/holdfast/loadtest/simdep"
+)
+
+const (
+	quietRate = 8
+	noisyRate = 50 * quietRate
+	// quietFactor and quietFloor bound what a noisy tenant does to a quiet one.
+	quietFactor = 2
+	quietFloor  = 250 * time.Millisecond
+)
+
+func noisyTenant() scenario {
+	return scenario{
+		name: "noisy-tenant", most: 3 * time.Minute,
+		about: "one of 5 tenants sends 50 times as much as each other; they do not feel it",
+		variants: []variant{{
+			play: func(ctx context.Context, s *stage) {
+				s.startWorkers(ctx, 2)
+				s.set(s.risk, func(k *simdep.Knobs) { k.Latency.P50 = saturatedMillis })
+				var streams []stream
+				for n := range tenantsMax {
+					one := s.caller(n).sendsTransfers(quietRate)
+					one.name = tenantName(n)
+					streams = append(streams, one)
+				}
+				s.begin(ctx, streams...)
+				s.during(ctx, "warm", time.Second)
+				calm := s.during(ctx, "all send 8/s", s.long(20*time.Second))
+				s.do(func() error { s.load.end(); return nil })
+				quiet := s.load
+				more := s.caller(0)
+				more.prefix = "noisy-"
+				loud := more.sendsTransfers(noisyRate)
+				loud.name = tenantName(0)
+				for n := range streams {
+					streams[n] = again(streams[n])
+				}
+				s.begin(ctx, append(slices.Clone(streams[1:]), loud)...)
+				noise := s.during(ctx, "the first sends 400/s", s.long(30*time.Second))
+				s.do(func() error { s.load.phases = append(quiet.phases, s.load.phases...); return nil })
+				s.settle(ctx)
+				s.quietBeside(ctx, calm, noise)
+			},
+		}},
+	}
+}
+
+func tenantName(n int) string { return fmt.Sprintf("tenant %d", n+1) }
+
+// again continues a stream with keys that it has not used.
+func again(s stream) stream {
+	const beyond = 1_000_000
+	send := s.send
+	s.send = func(ctx context.Context, n int) (int, error) { return send(ctx, beyond+n) }
+	return s
+}
+
+// quietBeside claims that the quiet tenants do not feel the noise, and that it ends what it was let in with.
+func (s *stage) quietBeside(ctx context.Context, calm, noise *phase) {
+	for n := 1; n < tenantsMax; n++ {
+		id := s.world.tenants[n].ID
+		s.claim(notSlower(tenantName(n)+" from accepted to settled", s.settledOf(ctx, calm, id),
+			s.settledOf(ctx, noise, id), quietFactor, quietFloor))
+		got := noise.of(tenantName(n))
+		s.figure(tenantName(n)+" beside the noise", "%d accepted, %d refused", got.taken.Count(), got.refused)
+	}
+	loud := noise.of(tenantName(0))
+	s.figure("the noisy tenant", "%d accepted, %d refused", loud.taken.Count(), loud.refused)
+	s.claim(within("what the noisy tenant was let in with settles",
+		s.settledOf(ctx, noise, s.world.tenants[0].ID), promise, samplesMin))
+}

@@ -1,0 +1,181 @@
+package drill
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"example.com/holdfast/internal/jobqueue"
+	"example.com/holdfast/loadtest/rig"
+	"example.com/holdfast/loadtest/simdep"
+)
+
+const (
+	// gaugeEvery is how often the calls in flight at a dependency are looked at.
+	gaugeEvery = 2 * time.Millisecond
+	// lookEvery is how often queues and metrics are looked at.
+	lookEvery = 100 * time.Millisecond
+	// scrapeMax bounds one look at metrics.
+	scrapeMax = 2 * time.Second
+)
+
+// sample is a value at a time of ours.
+type sample struct {
+	at    time.Time
+	value float64
+}
+
+// watch collects samples until it is ended.
+type watch struct {
+	samples []sample
+	err     error
+	cancel  context.CancelFunc
+	close   func()
+	group   sync.WaitGroup
+}
+
+// watching calls look every so often; a look that has nothing to say returns false.
+func (s *stage) watching(
+	ctx context.Context, every time.Duration, look func(context.Context) (float64, bool, error),
+) *watch {
+	w := &watch{close: func() {}}
+	ctx, w.cancel = context.WithCancel(ctx)
+	w.group.Go(func() {
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for {
+			value, ok, err := look(ctx)
+			if err != nil && ctx.Err() == nil {
+				w.err = err
+				return
+			}
+			if ok {
+				w.samples = append(w.samples, sample{s.run.o.Now(), value})
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return w
+}
+
+// end stops to look and returns what was seen.
+func (s *stage) end(w *watch) []sample {
+	w.cancel()
+	w.group.Wait()
+	w.close()
+	s.do(func() error { return w.err })
+	return w.samples
+}
+
+// inFlight watches the calls that a dependency has in hand.
+func (s *stage) inFlight(ctx context.Context, d *simdep.Server) *watch {
+	return s.watching(ctx, gaugeEvery, func(context.Context) (float64, bool, error) {
+		return float64(d.Journal().Concurrent), true, nil
+	})
+}
+
+// queueAge watches how old the oldest due job of a queue is, in seconds.
+func (s *stage) queueAge(ctx context.Context, queue string) *watch {
+	var own *rig.Referee // a connection is for one goroutine
+	s.do(func() error {
+		var err error
+		own, err = rig.NewReferee(ctx, s.url, s.run.o.Now)
+		return err
+	})
+	if s.err != nil {
+		return &watch{cancel: func() {}, close: func() {}}
+	}
+	w := s.watching(ctx, lookEvery, func(ctx context.Context) (float64, bool, error) {
+		age, err := jobqueue.ReadyAge(ctx, own.Conn, queue)
+		return age.Seconds(), err == nil, err
+	})
+	w.close = func() { own.Close(ctx) }
+	return w
+}
+
+// largest is the largest value in a phase, and how many samples there were.
+func largest(samples []sample, p *phase) (float64, int) {
+	most, n := 0.0, 0
+	for _, one := range samples {
+		if !one.at.Before(p.from) && one.at.Before(p.to) {
+			most, n = max(most, one.value), n+1
+		}
+	}
+	return most, n
+}
+
+// metric watches the largest value of a metric over all workers that live. Labels are matched as they are
+// written: name="value".
+func (s *stage) metric(ctx context.Context, name, label string) *watch {
+	addrs := make([]string, len(s.workers))
+	for i, p := range s.workers {
+		addrs[i] = p.ready.Admin
+	}
+	client := newHTTPClient()
+	return s.watching(ctx, lookEvery, func(ctx context.Context) (float64, bool, error) {
+		most, seen := 0.0, false
+		for _, addr := range addrs {
+			if value, ok := scrape(ctx, client, addr, name, label); ok {
+				most, seen = max(most, value), true
+			}
+		}
+		return most, seen, nil
+	})
+}
+
+// total is the sum of a metric over all workers that live.
+func (s *stage) total(ctx context.Context, name, label string) float64 {
+	sum := 0.0
+	client := newHTTPClient()
+	for _, p := range s.workers {
+		value, ok := scrape(ctx, client, p.ready.Admin, name, label)
+		if !ok {
+			s.do(func() error { return fmt.Errorf("metric %s of %s is not there", name, p.ready.Instance) })
+		}
+		sum += value
+	}
+	return sum
+}
+
+// scrape reads a metric of one process; false if it does not answer or has no such metric.
+func scrape(ctx context.Context, client *http.Client, addr, name, label string) (float64, bool) {
+	ctx, cancel := context.WithTimeout(ctx, scrapeMax)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/metrics", nil)
+	if err != nil {
+		return 0, false
+	}
+	answer, err := client.Do(r)
+	if err != nil {
+		return 0, false
+	}
+	defer func() { _ = answer.Body.Close() }() // it has been read
+	return readMetric(answer.Body, name, label)
+}
+
+// readMetric adds up the samples of a metric in the text format that have a label.
+func readMetric(text io.Reader, name, label string) (float64, bool) {
+	sum, found := 0.0, false
+	lines := bufio.NewScanner(text)
+	for lines.Scan() {
+		series, value, ok := strings.Cut(lines.Text(), " ")
+		named, labels, _ := strings.Cut(series, "{")
+		if !ok || named != name || !strings.Contains(labels, label) {
+			continue
+		}
+		if n, err := strconv.ParseFloat(value, 64); err == nil {
+			sum, found = sum+n, true
+		}
+	}
+	return sum, found
+}
