@@ -32,8 +32,6 @@ import (
 const (
 	// accountsPerTenant are enough that no account is everybody's.
 	accountsPerTenant = 50
-	// tenantsMax is how many tenants the template has; most scenarios use the first.
-	tenantsMax = 5
 )
 
 // Options says how to run scenarios.
@@ -69,7 +67,9 @@ type variant struct {
 	clock string
 	// settings are the processes', as NAME=value.
 	settings []string
-	play     func(context.Context, *stage)
+	// tenants is how many send; zero is one.
+	tenants int
+	play    func(context.Context, *stage)
 }
 
 // scenarios lists all drills.
@@ -158,14 +158,14 @@ type world struct {
 }
 
 // startWorld starts a PostgreSQL of a variant's own: its clock may be another one.
-func (r *run) startWorld(ctx context.Context, clock string) (*world, error) {
+func (r *run) startWorld(ctx context.Context, v variant) (*world, error) {
 	w := &world{}
 	options := privatepg.Options{
-		Env: r.o.Env, Volatile: r.o.Volatile, Params: rig.ServerSettings(), Environ: faketime(clock),
+		Env: r.o.Env, Volatile: r.o.Volatile, Params: rig.ServerSettings(), Environ: faketime(v.clock),
 	}
 	var err error
 	w.Database, err = rig.StartDatabase(ctx, options, func(ctx context.Context, pool *pgxpool.Pool) error {
-		for i := range tenantsMax {
+		for i := range max(v.tenants, 1) {
 			t, err := rig.SeedTenant(ctx, pool, r.o.Now, fmt.Sprintf("drill-%d", i+1), accountsPerTenant)
 			if err != nil {
 				return err

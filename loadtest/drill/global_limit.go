@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"time"
 
+	"example.com/holdfast/internal/app"
+	"example.com/holdfast/internal/config"
+	"example.com/holdfast/internal/slots"
 	"example.com/holdfast/loadtest/simdep"
 )
 
@@ -93,4 +96,23 @@ func keptLimits(seen []sample, limits []inForce) []Claim {
 		}, atLeast(fmt.Sprintf("part of the time in which limit %d is used", l.places), share, usedMostly))
 	}
 	return claims
+}
+
+// setLimit changes a limit as an operator does.
+func (s *stage) setLimit(ctx context.Context, dependency string, places int) {
+	s.do(func() error {
+		cfg, err := config.Load([]string{"DATABASE_URL=" + s.url})
+		if err != nil {
+			return err
+		}
+		pool, err := app.OpenAPIPool(ctx, cfg)
+		if err != nil {
+			return err
+		}
+		defer pool.Close()
+		_, err = slots.SetLimit(ctx, pool, slots.Change{
+			Dependency: dependency, Places: places, Actor: "drill", Reason: "a limit changes at run time",
+		})
+		return err
+	})
 }

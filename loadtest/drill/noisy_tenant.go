@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	quietRate = 8
-	noisyRate = 50 * quietRate
+	noisyTenants = 5
+	quietRate    = 8
+	noisyRate    = 50 * quietRate
 	// quietFactor and quietFloor bound what a noisy tenant does to a quiet one.
 	quietFactor = 2
 	quietFloor  = 250 * time.Millisecond
@@ -22,11 +23,12 @@ func noisyTenant() scenario {
 		name: "noisy-tenant", most: 3 * time.Minute,
 		about: "one of 5 tenants sends 50 times as much as each other; they do not feel it",
 		variants: []variant{{
+			tenants: noisyTenants,
 			play: func(ctx context.Context, s *stage) {
 				s.startWorkers(ctx, 2)
 				s.set(s.risk, func(k *simdep.Knobs) { k.Latency.P50 = saturatedMillis })
 				var streams []stream
-				for n := range tenantsMax {
+				for n := range noisyTenants {
 					one := s.caller(n).sendsTransfers(quietRate)
 					one.name = tenantName(n)
 					streams = append(streams, one)
@@ -65,7 +67,7 @@ func again(s stream) stream {
 
 // quietBeside claims that the quiet tenants do not feel the noise, and that it ends what it was let in with.
 func (s *stage) quietBeside(ctx context.Context, calm, noise *phase) {
-	for n := 1; n < tenantsMax; n++ {
+	for n := 1; n < noisyTenants; n++ {
 		id := s.world.tenants[n].ID
 		s.claim(notSlower(tenantName(n)+" from accepted to settled", s.settledOf(ctx, calm, id),
 			s.settledOf(ctx, noise, id), quietFactor, quietFloor))

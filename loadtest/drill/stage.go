@@ -69,7 +69,7 @@ func (r *run) play(ctx context.Context, s scenario, v variant) Outcome {
 }
 
 func (r *run) stage(ctx context.Context, v variant, o *Outcome) error {
-	w, err := r.startWorld(ctx, v.clock)
+	w, err := r.startWorld(ctx, v)
 	if err != nil {
 		return err
 	}
