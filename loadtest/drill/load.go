@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
+
 	"example.com/holdfast/loadtest/rig"
 )
 
@@ -26,7 +28,14 @@ type stream struct {
 	name string
 	rate float64
 	// send makes the nth request; a status of zero means that there was nothing to send.
-	send func(ctx context.Context, n int) (int, error)
+	send func(ctx context.Context, n int) (answer, error)
+}
+
+// answer is what came back: the status, the id of what was made, or the code of a problem.
+type answer struct {
+	status int
+	id     uuid.UUID
+	code   string
 }
 
 // tally is what came of a stream's requests in one phase.
@@ -36,11 +45,11 @@ type tally struct {
 	max             time.Duration
 	refused, failed uint64
 	// wrong counts answers that are neither a success nor a refusal for a moment (429, 503).
-	wrong map[int]uint64
+	wrong map[string]uint64
 }
 
-func (t *tally) count(status int, err error, took time.Duration) {
-	switch {
+func (t *tally) count(a answer, err error, took time.Duration) {
+	switch status := a.status; {
 	case err != nil:
 		t.failed++
 	case status >= 200 && status < 300:
@@ -49,9 +58,12 @@ func (t *tally) count(status int, err error, took time.Duration) {
 	case status == http.StatusServiceUnavailable, status == http.StatusTooManyRequests:
 		t.refused++
 	default:
-		t.wrong[status]++
+		t.wrong[fmt.Sprintf("%d %s", status, a.code)]++
 	}
 }
+
+// asked is how many requests were answered for good or for a moment.
+func (t *tally) asked() uint64 { return t.taken.Count() + t.refused }
 
 // spread is the latency of what was taken.
 func (t *tally) spread() spread {
@@ -67,8 +79,8 @@ func (t *tally) unexpected(stream string) []string {
 	if t.failed > 0 {
 		all = append(all, fmt.Sprintf("%s: %d without an answer", stream, t.failed))
 	}
-	for status, n := range t.wrong {
-		all = append(all, fmt.Sprintf("%s: %d times status %d", stream, n, status))
+	for what, n := range t.wrong {
+		all = append(all, fmt.Sprintf("%s: %d times %s", stream, n, what))
 	}
 	return all
 }
@@ -81,17 +93,17 @@ type phase struct {
 	tallies  map[string]*tally
 }
 
-func (p *phase) count(stream string, status int, err error, took time.Duration) {
+func (p *phase) count(stream string, a answer, err error, took time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.of(stream).count(status, err, took)
+	p.of(stream).count(a, err, took)
 }
 
 // of is the tally of a stream. Read it when the load has ended.
 func (p *phase) of(stream string) *tally {
 	t := p.tallies[stream]
 	if t == nil {
-		t = &tally{wrong: map[int]uint64{}}
+		t = &tally{wrong: map[string]uint64{}}
 		p.tallies[stream] = t
 	}
 	return t
@@ -157,10 +169,10 @@ func (l *load) call(ctx context.Context, s stream, begin time.Time, tickets *ato
 		}
 		p := l.current.Load()
 		request, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestMax)
-		status, err := s.send(request, int(n))
+		a, err := s.send(request, int(n))
 		cancel()
-		if status != 0 || err != nil {
-			p.count(s.name, status, err, l.now().Sub(due))
+		if a.status != 0 || err != nil {
+			p.count(s.name, a, err, l.now().Sub(due))
 		}
 	}
 }

@@ -61,7 +61,7 @@ func tenantName(n int) string { return fmt.Sprintf("tenant %d", n+1) }
 func again(s stream) stream {
 	const beyond = 1_000_000
 	send := s.send
-	s.send = func(ctx context.Context, n int) (int, error) { return send(ctx, beyond+n) }
+	s.send = func(ctx context.Context, n int) (answer, error) { return send(ctx, beyond+n) }
 	return s
 }
 

@@ -29,8 +29,8 @@ func (s *stage) prepareReviews(ctx context.Context, t *traffic, toCancel, toAppr
 			body.To = t.tenant.World
 		}
 		for {
-			status, err := t.transfer(ctx, "review", n, body)
-			if err != nil || status == http.StatusAccepted {
+			a, err := t.transfer(ctx, "review", n, body)
+			if err != nil || a.status == http.StatusAccepted {
 				return err
 			}
 			select {

@@ -77,18 +77,18 @@ type request struct {
 }
 
 // do sends a request, once, and reads the id of what it made.
-func (t *traffic) do(ctx context.Context, r request) (int, uuid.UUID, error) {
+func (t *traffic) do(ctx context.Context, r request) (answer, error) {
 	var content io.Reader
 	if r.body != nil {
 		text, err := json.Marshal(r.body)
 		if err != nil {
-			return 0, uuid.Nil, err
+			return answer{}, err
 		}
 		content = bytes.NewReader(text)
 	}
 	out, err := http.NewRequestWithContext(ctx, r.method, r.url, content)
 	if err != nil {
-		return 0, uuid.Nil, err
+		return answer{}, err
 	}
 	out.Header.Set("Authorization", "Bearer "+r.bearer)
 	if r.body != nil {
@@ -101,23 +101,24 @@ func (t *traffic) do(ctx context.Context, r request) (int, uuid.UUID, error) {
 	}
 	in, err := t.client.Do(out)
 	if err != nil {
-		return 0, uuid.Nil, err
+		return answer{}, err
 	}
 	text, err := io.ReadAll(io.LimitReader(in.Body, answerMaxBytes))
 	_ = in.Body.Close() // it has been read
 	if err != nil {
-		return 0, uuid.Nil, err
+		return answer{}, err
 	}
 	var made struct {
-		ID uuid.UUID `json:"id"`
+		ID   uuid.UUID `json:"id"`
+		Code string    `json:"code"`
 	}
-	if in.StatusCode == http.StatusAccepted {
+	if len(text) > 0 {
 		err = json.Unmarshal(text, &made)
 	}
-	return in.StatusCode, made.ID, err
+	return answer{in.StatusCode, made.ID, made.Code}, err
 }
 
-func (t *traffic) post(ctx context.Context, path, key string, body any) (int, uuid.UUID, error) {
+func (t *traffic) post(ctx context.Context, path, key string, body any) (answer, error) {
 	return t.do(ctx, request{http.MethodPost, t.base + path, t.tenant.Key, t.prefix + key, body})
 }
 
@@ -138,27 +139,27 @@ type newTransfer struct {
 }
 
 // transfer asks for a transfer to an account of ours, or to the world outside.
-func (t *traffic) transfer(ctx context.Context, key string, n int, body newTransfer) (int, error) {
+func (t *traffic) transfer(ctx context.Context, key string, n int, body newTransfer) (answer, error) {
 	body.From, body.Amount.Currency = t.account(n), "EUR"
-	status, id, err := t.post(ctx, "/v1/transfers", fmt.Sprintf("%s-%d", key, n), body)
-	if err == nil && status == http.StatusAccepted {
+	a, err := t.post(ctx, "/v1/transfers", fmt.Sprintf("%s-%d", key, n), body)
+	if err == nil && a.status == http.StatusAccepted {
 		t.mu.Lock()
-		t.transfers = append(t.transfers, id)
+		t.transfers = append(t.transfers, a.id)
 		t.mu.Unlock()
 	}
-	return status, err
+	return a, err
 }
 
 // sendsTransfers is a stream of transfers between accounts.
 func (t *traffic) sendsTransfers(rate float64) stream {
-	return stream{transfers, rate, func(ctx context.Context, n int) (int, error) {
+	return stream{transfers, rate, func(ctx context.Context, n int) (answer, error) {
 		return t.transfer(ctx, "transfer", n, newTransfer{To: t.account(n + 1), Amount: amount{Value: amountPlain}})
 	}}
 }
 
 // sendsPayouts is a stream of transfers that leave by the rail.
 func (t *traffic) sendsPayouts(rate float64) stream {
-	return stream{payouts, rate, func(ctx context.Context, n int) (int, error) {
+	return stream{payouts, rate, func(ctx context.Context, n int) (answer, error) {
 		return t.transfer(ctx, "payout", n, newTransfer{To: t.tenant.World, Amount: amount{Value: amountPlain}})
 	}}
 }
@@ -178,57 +179,55 @@ type newOrder struct {
 
 // placesOrders is a stream of orders of two lines.
 func (t *traffic) placesOrders(rate float64) stream {
-	return stream{orders, rate, func(ctx context.Context, n int) (int, error) {
+	return stream{orders, rate, func(ctx context.Context, n int) (answer, error) {
 		skus := t.tenant.SKUs
-		status, id, err := t.post(ctx, "/v1/orders", fmt.Sprintf("order-%d", n), newOrder{
+		a, err := t.post(ctx, "/v1/orders", fmt.Sprintf("order-%d", n), newOrder{
 			Customer: t.account(n), Merchant: t.tenant.Merchant, Location: rig.Location,
 			Lines: []orderLine{{skus[n%len(skus)], 1}, {skus[(n+1)%len(skus)], 1}},
 		})
-		if err == nil && status == http.StatusAccepted {
+		if err == nil && a.status == http.StatusAccepted {
 			t.mu.Lock()
-			t.orders = append(t.orders, id)
+			t.orders = append(t.orders, a.id)
 			t.mu.Unlock()
 		}
-		return status, err
+		return a, err
 	}}
 }
 
 // cancelsReviews is a stream of cancels of transfers that were prepared in review.
 func (t *traffic) cancelsReviews(rate float64) stream {
-	return stream{cancels, rate, func(ctx context.Context, _ int) (int, error) {
+	return stream{cancels, rate, func(ctx context.Context, _ int) (answer, error) {
 		id, ok := t.toCancel.take()
 		if !ok {
-			return 0, nil
+			return answer{}, nil
 		}
 		return t.cancel(ctx, id)
 	}}
 }
 
-func (t *traffic) cancel(ctx context.Context, id uuid.UUID) (int, error) {
-	status, _, err := t.post(ctx, "/v1/transfers/"+id.String()+"/cancel", "cancel-"+id.String(), struct{}{})
-	return status, err
+func (t *traffic) cancel(ctx context.Context, id uuid.UUID) (answer, error) {
+	return t.post(ctx, "/v1/transfers/"+id.String()+"/cancel", "cancel-"+id.String(), struct{}{})
 }
 
 // approvesPayouts is a stream of approvals of payouts that were prepared in review: their risk is decided, so
 // only the rail is left.
 func (t *traffic) approvesPayouts(rate float64) stream {
-	return stream{payouts, rate, func(ctx context.Context, _ int) (int, error) {
+	return stream{payouts, rate, func(ctx context.Context, _ int) (answer, error) {
 		id, ok := t.toApprove.take()
 		if !ok {
-			return 0, nil
+			return answer{}, nil
 		}
-		status, _, err := t.do(ctx, request{
+		return t.do(ctx, request{
 			http.MethodPost, t.admin + "/admin/v1/tenants/" + t.tenant.ID.String() + "/transfers/" + id.String() +
 				"/review", t.adminKey, t.prefix + "approve-" + id.String(),
 			map[string]string{"decision": "approve", "reason": "drill"},
 		})
-		return status, err
 	}}
 }
 
 // readsTransfers is a stream of reads of what was accepted lately.
 func (t *traffic) readsTransfers(rate float64) stream {
-	return stream{reads, rate, func(ctx context.Context, n int) (int, error) {
+	return stream{reads, rate, func(ctx context.Context, n int) (answer, error) {
 		t.mu.Lock()
 		known := len(t.transfers)
 		var id uuid.UUID
@@ -237,11 +236,10 @@ func (t *traffic) readsTransfers(rate float64) stream {
 		}
 		t.mu.Unlock()
 		if id == uuid.Nil {
-			return 0, nil
+			return answer{}, nil
 		}
-		status, _, err := t.do(ctx, request{
+		return t.do(ctx, request{
 			http.MethodGet, t.base + "/v1/transfers/" + id.String(), t.tenant.Key, "", nil,
 		})
-		return status, err
 	}}
 }
