@@ -60,7 +60,7 @@ func Serve(ctx context.Context, environ []string, in io.Reader, out io.Writer) e
 		say.addrs = func(r *ready) { r.Addr, r.Admin = api.Addr(), api.AdminAddr() }
 		return app.Run(ctx, cfg.DrainMax, api, say)
 	case roleWorker:
-		worker, err := app.NewWorker(ctx, cfg, env, nil, nil)
+		worker, err := app.NewWorker(ctx, cfg, env, app.Transports{})
 		if err != nil {
 			return err
 		}
