@@ -43,7 +43,7 @@ func TestServicesStopInTheOppositeOrder(t *testing.T) {
 	var log []string
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	err := app.Run(ctx, time.Second, fakeService{"a", nil, &log}, fakeService{"b", nil, &log})
+	err := app.Run(ctx, config.Drain{Max: time.Second}, fakeService{"a", nil, &log}, fakeService{"b", nil, &log})
 	require.NoError(t, err)
 	require.Equal(t, []string{"start a", "start b", "stop b", "stop a"}, log)
 }
@@ -52,7 +52,7 @@ func TestAServiceThatDoesNotStartStopsThoseBeforeIt(t *testing.T) {
 	t.Parallel()
 	var log []string
 	broken := errors.New("broken")
-	err := app.Run(t.Context(), time.Second, fakeService{"a", nil, &log}, fakeService{"b", broken, &log})
+	err := app.Run(t.Context(), config.Drain{Max: time.Second}, fakeService{"a", nil, &log}, fakeService{"b", broken, &log})
 	require.ErrorIs(t, err, broken)
 	require.Equal(t, []string{"start a", "start b", "stop a"}, log)
 }
@@ -179,6 +179,6 @@ func TestATakenPortIsAClearError(t *testing.T) {
 	require.NoError(t, err)
 	api, err := app.NewAPI(t.Context(), cfg, env)
 	require.NoError(t, err)
-	err = app.Run(t.Context(), time.Second, api)
+	err = app.Run(t.Context(), config.Drain{Max: time.Second}, api)
 	require.ErrorContains(t, err, "is taken by another program")
 }
