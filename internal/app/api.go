@@ -53,8 +53,9 @@ func NewAPI(ctx context.Context, cfg config.Config, env Env, further ...httpapi.
 	parts := httpapi.Config{
 		Keys: tenancy.NewService(a.domain, env.Now), Accounts: ledger.NewService(a.domain),
 		Transfers: waitingTransfers{a.transfers, untilEnd(ending, a.transfers.Wait, a.transfers.Get)},
-		Orders:    waitingOrders{a.orders, untilEnd(ending, a.orders.Wait, a.orders.Get)}, Inventory: inventory.NewService(a.domain),
-		Admit: a.admission.admit, Checks: append(a.checks(), further...), InFlightMax: cfg.InFlightMax,
+		Orders:    waitingOrders{a.orders, untilEnd(ending, a.orders.Wait, a.orders.Get)},
+		Inventory: inventory.NewService(a.domain),
+		Admit:     a.admission.admit, Checks: append(a.checks(), further...), InFlightMax: cfg.InFlightMax,
 		RatePerSecond: cfg.TenantRate, KeyReusedStatus: cfg.MismatchStatus,
 		Metrics: env.Metrics, Now: env.Now, Log: env.Log,
 	}

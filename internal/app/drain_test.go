@@ -3,6 +3,7 @@ package app_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -219,9 +220,15 @@ func TestWhoWaitsForATransferIsAnsweredWhenTheAPIEnds(t *testing.T) {
 	h.transfer(t, "one")
 	path := "/v1/transfers/" + h.transferID(t)
 	answered := make(chan string, 1)
+	r := h.request(t, http.MethodGet, path, "", "Prefer", "wait=30")
 	go func() {
-		_, text := h.call(t, http.MethodGet, path, "", "Prefer", "wait=30")
-		answered <- text
+		reply, err := http.DefaultTransport.RoundTrip(r)
+		if err != nil {
+			answered <- err.Error()
+			return
+		}
+		text, err := io.ReadAll(reply.Body)
+		answered <- fmt.Sprint(string(text), errors.Join(err, reply.Body.Close()))
 	}()
 	eventually(t, "the client waits", func() bool {
 		return h.count(t, `SELECT count(*) FROM pg_stat_activity
@@ -268,7 +275,8 @@ func TestWorkThatHangsIsGivenBackWithinTheBound(t *testing.T) {
 	require.Positive(t, h.count(t, `
 SELECT count(*) FROM river_job WHERE state = 'available' AND kind = 'transfer_screen'`))
 	require.Equal(t, transfers, h.count(t, `
-SELECT count(*) FROM transfers WHERE state = 'accepted' AND attempts = 1`), "the next worker asks before it sends")
+SELECT count(*) FROM transfers WHERE state = 'accepted' AND attempts = 1`),
+		"the next worker asks before it sends")
 
 	require.NoError(t, h.risk.SetKnobs(simdep.Knobs{}))
 	second := run(t, config.Drain{Max: 10 * time.Second}, h.worker(t))

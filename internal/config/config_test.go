@@ -29,7 +29,8 @@ func TestEveryProblemIsReportedAtOnce(t *testing.T) {
 		"HOLDFAST_API_CONNS=0", "IDEMPOTENCY_MISMATCH_STATUS=200", "HOLDFAST_DRAIN_GRACE=-1s",
 	})
 	for _, part := range []string{
-		"HOLDFAST_RISK_LIMIT", "HOLDFAST_NOTIFY_TIMEOUT", "xml", "every pool", "MISMATCH_STATUS 200", "DRAIN_GRACE",
+		"HOLDFAST_RISK_LIMIT", "HOLDFAST_NOTIFY_TIMEOUT", "xml", "every pool", "MISMATCH_STATUS 200",
+		"DRAIN_GRACE",
 	} {
 		require.ErrorContains(t, err, part)
 	}
