@@ -204,6 +204,3 @@ func (w *Worker) cleanUp(ctx context.Context) error {
 	})
 	return errors.Join(err, w.transfers.CleanUp(ctx))
 }
-
-// AdminAddr is where the admin listener listens, once it does.
-func (w *Worker) AdminAddr() string { return w.admin.addr }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"example.com/holdfast/internal/problem"
 	"example.com/holdfast/loadtest/rig"
 )
 
@@ -44,7 +45,7 @@ type tally struct {
 	taken           rig.Histogram
 	max             time.Duration
 	refused, failed uint64
-	// wrong counts answers that are neither a success nor a refusal for a moment (429, 503).
+	// wrong counts answers that are neither a success nor a refusal that says to come again.
 	wrong map[string]uint64
 }
 
@@ -55,7 +56,8 @@ func (t *tally) count(a answer, err error, took time.Duration) {
 	case status >= 200 && status < 300:
 		t.taken.Add(took)
 		t.max = max(t.max, took)
-	case status == http.StatusServiceUnavailable, status == http.StatusTooManyRequests:
+	case status == http.StatusServiceUnavailable, status == http.StatusTooManyRequests,
+		a.code == string(problem.KeyInProgress): // a lock of its own made it wait too long
 		t.refused++
 	default:
 		t.wrong[fmt.Sprintf("%d %s", status, a.code)]++

@@ -34,7 +34,7 @@ var errRole = errors.New("the environment names no role")
 // Serve is the child: api or worker, wired as cmd/api and cmd/worker do it, until a SIGTERM or the end of in.
 // The environment has the form of os.Environ.
 func Serve(ctx context.Context, environ []string, in io.Reader, out io.Writer) error {
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM) // Ctrl-C is for the parent
 	defer stop()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -58,7 +58,7 @@ func Serve(ctx context.Context, environ []string, in io.Reader, out io.Writer) e
 			return err
 		}
 		say.addrs = func(r *ready) { r.Addr, r.Admin = api.Addr(), api.AdminAddr() }
-		return app.Run(ctx, cfg.DrainMax, api, say)
+		return app.Run(ctx, cfg.Drain, api, say)
 	case roleWorker:
 		worker, err := app.NewWorker(ctx, cfg, env, app.Transports{})
 		if err != nil {
@@ -66,7 +66,7 @@ func Serve(ctx context.Context, environ []string, in io.Reader, out io.Writer) e
 		}
 		worker.ListenAdmin()
 		say.addrs = func(r *ready) { r.Admin = worker.AdminAddr() }
-		return app.Run(ctx, cfg.DrainMax, worker, say)
+		return app.Run(ctx, cfg.Drain, worker, say)
 	default:
 		return fmt.Errorf("%s is %q: %w", roleVariable, role, errRole)
 	}
