@@ -14,6 +14,8 @@ type Kind string
 const (
 	KindOK            Kind = "ok"             // in observations only
 	KindInTransaction Kind = "in_transaction" // refused: a transaction is open
+	KindOpen          Kind = "open"           // refused: the dependency fails, its breaker is open
+	KindRetryBudget   Kind = "retry_budget"   // refused: too many repeats for the number of first tries
 	KindFull          Kind = "full"           // refused: no place at the bulkhead within the wait
 	KindNoBudget      Kind = "no_budget"      // refused: the caller's time is used up
 	KindCanceled      Kind = "canceled"       // the caller left
@@ -31,7 +33,8 @@ type Error struct {
 	Operation  string
 	Kind       Kind
 	Status     int           // of the reply, 0 without one
-	RetryAfter time.Duration // asked for by the dependency, 0 if it did not
+	RetryAfter time.Duration // asked for by the dependency, or by the door that refused; 0 for neither
+	P95        time.Duration // 95 % of recent successful attempts were faster; 0 if there were none
 	Sent       bool          // false only if certainly nothing reached the dependency
 	Err        error         // the cause
 }
@@ -48,7 +51,8 @@ func (e *Error) Unwrap() error { return e.Err }
 // may have happened as well, ask the dependency by the effect key first.
 func (e *Error) Retryable() bool {
 	switch e.Kind {
-	case KindFull, KindNoBudget, KindCanceled, KindTimeout, KindUnreachable, KindAmbiguous, KindStatus5xx:
+	case KindOpen, KindRetryBudget, KindFull, KindNoBudget, KindCanceled, KindTimeout, KindUnreachable,
+		KindAmbiguous, KindStatus5xx:
 		return true
 	case KindStatus4xx:
 		return e.Status == http.StatusTooManyRequests || e.Status == http.StatusRequestTimeout
@@ -63,10 +67,24 @@ func (e *Error) MayHaveHappened() bool {
 	switch e.Kind {
 	case KindCanceled, KindTimeout, KindAmbiguous, KindStatus5xx, KindBadReply:
 		return e.Sent
-	case KindOK, KindInTransaction, KindFull, KindNoBudget, KindUnreachable, KindStatus4xx:
+	case KindOK, KindInTransaction, KindOpen, KindRetryBudget, KindFull, KindNoBudget, KindUnreachable,
+		KindStatus4xx:
 		return false
 	}
 	return true
+}
+
+// Deferred reports whether the door refused the call for want of room, before any attempt: it counts as
+// not tried yet, and is made later.
+func (e *Error) Deferred() bool {
+	switch e.Kind {
+	case KindOpen, KindRetryBudget, KindFull, KindNoBudget:
+		return true
+	case KindOK, KindInTransaction, KindCanceled, KindTimeout, KindUnreachable, KindAmbiguous,
+		KindStatus5xx, KindStatus4xx, KindBadReply:
+		return false
+	}
+	return false
 }
 
 // timeoutError names the timeout that ended an attempt and what it left of the caller's time.

@@ -173,7 +173,10 @@ func (d *dependency) failure(operation string, f Fault, cause error) error {
 	if cause == nil {
 		cause = fmt.Errorf("scripted %s", f.Kind)
 	}
-	kept := []outbound.Kind{outbound.KindFull, outbound.KindNoBudget, outbound.KindUnreachable}
+	kept := []outbound.Kind{
+		outbound.KindOpen, outbound.KindRetryBudget, outbound.KindFull, outbound.KindNoBudget,
+		outbound.KindUnreachable,
+	}
 	return &outbound.Error{
 		Dependency: d.name, Operation: operation, Kind: f.Kind, RetryAfter: f.RetryAfter,
 		Sent: !slices.Contains(kept, f.Kind), Err: cause,
