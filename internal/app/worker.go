@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 
+	"example.com/holdfast/internal/breaker"
 	"example.com/holdfast/internal/config"
 	"example.com/holdfast/internal/httpapi"
 	"example.com/holdfast/internal/idempotency"
@@ -97,13 +98,30 @@ func NewWorker(
 
 // door is the way out to one dependency.
 func door(name string, d config.Dependency, via http.RoundTripper, env Env) (*outbound.Client, error) {
-	return outbound.New(outbound.Config{
+	client, err := outbound.New(outbound.Config{
 		Name: name, BaseURL: d.URL, Limit: d.Limit, WaitMax: d.WaitMax, Timeout: d.Timeout, Transport: via,
 		InTx: pgtx.InTx, Now: env.Now,
 		Observer: func(o outbound.Observation) {
 			env.Metrics.Call(o.Dependency, o.Operation, string(o.Kind), o.Elapsed)
+			if o.Attempted {
+				env.Metrics.Attempt(o.Dependency, o.Repeat)
+			} else {
+				env.Metrics.Refusal(o.Dependency, string(o.Kind))
+			}
 		},
 	})
+	if err != nil {
+		return nil, err
+	}
+	env.Metrics.WatchDependency(func() telemetry.Dependency {
+		h := client.Health()
+		return telemetry.Dependency{
+			Name: h.Dependency, InFlight: h.InFlight, Limit: h.Limit, Cap: h.Cap,
+			BreakerOpen: h.Breaker != breaker.Closed, Saturated: !h.SaturatedSince.IsZero(),
+		}
+	})
+	env.Metrics.WatchConditions(client.Conditions)
+	return client, nil
 }
 
 // Checks are what has to work before the worker counts as ready.
