@@ -20,6 +20,7 @@ import (
 	"example.com/holdfast/internal/app"
 	"example.com/holdfast/internal/config"
 	"example.com/holdfast/internal/pgtest"
+	"example.com/holdfast/internal/slots"
 	"example.com/holdfast/loadtest/simdep"
 )
 
@@ -250,11 +251,11 @@ func (h halves) transferID(t *testing.T) string {
 
 func TestWorkThatHangsIsGivenBackWithinTheBound(t *testing.T) {
 	t.Parallel()
-	h := newHalves(t, func(cfg *config.Config) { cfg.Risk.Timeout = time.Minute })
+	h := newHalves(t, func(cfg *config.Config) { cfg.Risk.Timeout = slots.CallTimeoutMax })
 	run(t, config.Drain{Max: 10 * time.Second}, h.api)
 	require.NoError(t, h.risk.SetKnobs(simdep.Knobs{HangRate: 1}))
 	first := h.worker(t)
-	working := run(t, config.Drain{Max: 4 * time.Second}, first)
+	working := run(t, config.Drain{Max: 2 * time.Second}, first)
 	admin := first.AdminAddr()
 	const transfers = 3
 	for i := range transfers {
