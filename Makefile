@@ -9,7 +9,7 @@ SQLC          := github.com/sqlc-dev/sqlc/cmd/sqlc@v1.31.1
 PKG  ?= ./...
 ARGS ?=
 
-.PHONY: help up test test-race cover bench lint fmt generate check-generated rename check-rename \
+.PHONY: help up test test-race cover bench drill lint fmt generate check-generated rename check-rename \
 	migrate seed ci clean
 
 help: ## Print this list.
@@ -35,6 +35,10 @@ cover: bin/withpg ## Run all tests and print how much of each package they run t
 bench: ## Measure accepting and settling against a naive path in the same run.
 	@scripts/need-postgres.sh
 	go run ./loadtest/cmd/bench $(ARGS)
+
+drill: ## Play fault scenarios and say which claims hold. ARGS='run kills --scale 0.1', ARGS=list.
+	@scripts/need-postgres.sh
+	@go run ./loadtest/cmd/drill $(or $(ARGS),run --all)
 
 lint: bin/withpg ## Check the house rules: golangci-lint, and sqlc against the migrated schema.
 	@scripts/need-postgres.sh

@@ -17,7 +17,7 @@ const (
 func clockSkew() scenario {
 	return scenario{
 		name: "clock-skew", most: 2 * time.Minute,
-		about: "the database's clock is 2 h off; jobs start and are retried in time, no living worker loses any",
+		about: "the database's clock is 2 h off; jobs start and retried in time, none is taken from the living",
 		variants: []variant{
 			{name: "database 2 h behind", clock: "-2h", play: skewed},
 			{name: "database 2 h ahead", clock: "+2h", play: skewed},
@@ -41,12 +41,13 @@ func skewed(ctx context.Context, s *stage) {
 	took := s.killOne(ctx)
 	s.heal(s.risk)
 	s.settle(ctx)
+	const accepted, settled = "transfer.accepted", "transfer.settled"
 	s.claim(
 		atMost("jobs taken from living workers", taken, 0),
-		within("accepted until settled, nothing wrong", s.between(ctx, calm, "transfer.accepted", "transfer.settled"),
-			dueMax, samplesMin),
-		within("accepted until settled, calls failing", s.between(ctx, failing, "transfer.accepted", "transfer.settled"),
-			retriedMax, samplesMin),
+		within("accepted until settled, nothing wrong",
+			s.between(ctx, calm, accepted, settled), dueMax, samplesMin),
+		within("accepted until settled, calls failing",
+			s.between(ctx, failing, accepted, settled), retriedMax, samplesMin),
 		within("kill -9 until its work is taken up", spreadOf([]time.Duration{took}), takeOverMax, 1),
 	)
 }

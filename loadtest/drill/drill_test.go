@@ -15,8 +15,8 @@ func options(t *testing.T, scale float64) Options {
 	program, err := os.Executable()
 	require.NoError(t, err)
 	return Options{
-		Command: []string{program}, Environ: []string{childVariable + "=1"}, Progress: t.Output(), Logs: t.Output(),
-		Scale: scale, Volatile: true,
+		Command: []string{program}, Environ: []string{childVariable + "=1"}, Progress: t.Output(),
+		Logs: t.Output(), Scale: scale, Volatile: true,
 		Now: time.Now, Env: os.Getenv, //nolint:forbidigo // what main does
 	}
 }

@@ -31,7 +31,7 @@ type inForce struct {
 func globalLimit() scenario {
 	return scenario{
 		name: "global-limit", most: 2 * time.Minute,
-		about: "workers join, leave and die, and the limit changes; calls at once never exceed it, and use it",
+		about: "workers come, go and die, and the limit changes; calls at once never exceed it, and use it",
 		variants: []variant{{
 			play: func(ctx context.Context, s *stage) {
 				s.startWorkers(ctx, 3)
@@ -91,8 +91,10 @@ func keptLimits(seen []sample, limits []inForce) []Claim {
 		}
 		share := float64(used) / float64(max(all, 1))
 		claims = append(claims, Claim{
-			Name: fmt.Sprintf("calls at once at the risk service, limit %d", l.places), Expected: fmt.Sprintf("at most %d", l.places),
-			Measured: fmt.Sprintf("%.0f in %d looks", most, all), Holds: all >= samplesMin && most <= float64(l.places),
+			Name:     fmt.Sprintf("calls at once at the risk service, limit %d", l.places),
+			Expected: fmt.Sprintf("at most %d", l.places),
+			Measured: fmt.Sprintf("%.0f in %d looks", most, all),
+			Holds:    all >= samplesMin && most <= float64(l.places),
 		}, atLeast(fmt.Sprintf("part of the time in which limit %d is used", l.places), share, usedMostly))
 	}
 	return claims

@@ -31,7 +31,8 @@ WITH named AS (
     SELECT j.attempted_by[cardinality(j.attempted_by)] AS instance, by_tenant.tenant_id::uuid AS tenant_id,
            id.id::uuid AS id
       FROM river_job j
-     CROSS JOIN LATERAL jsonb_each(coalesce(j.args -> 'transfers', j.args -> 'orders')) AS by_tenant (tenant_id, ids)
+     CROSS JOIN LATERAL jsonb_each(coalesce(j.args -> 'transfers', j.args -> 'orders'))
+                     AS by_tenant (tenant_id, ids)
      CROSS JOIN LATERAL jsonb_array_elements_text(by_tenant.ids) AS id (id)
      WHERE j.state = 'running'
 )`
@@ -42,7 +43,8 @@ const rowsSeen = `
            format('%s %s %s %s', t.version, t.attempts, t.notification, t.wake_at) AS seen
       FROM transfers t
      UNION ALL
-    SELECT o.tenant_id, o.id, o.wake_at, format('%s %s %s %s', o.version, o.attempts, o.payment_state, o.wake_at)
+    SELECT o.tenant_id, o.id, o.wake_at,
+           format('%s %s %s %s', o.version, o.attempts, o.payment_state, o.wake_at)
       FROM orders o`
 
 // inHand reads what a worker has in hand.
@@ -51,7 +53,8 @@ func (s *stage) inHand(ctx context.Context, instance string) (held, error) {
 	rows, err := s.referee.Conn.Query(ctx, runningItems+`
 		SELECT clock_timestamp(), r.tenant_id, r.id, r.seen
 		  FROM named n
-		  JOIN LATERAL (SELECT * FROM (`+rowsSeen+`) u WHERE u.tenant_id = n.tenant_id AND u.id = n.id) r ON true
+		  JOIN LATERAL (SELECT * FROM (`+rowsSeen+`) u
+		                 WHERE u.tenant_id = n.tenant_id AND u.id = n.id) r ON true
 		 WHERE n.instance = $1 AND r.wake_at <= clock_timestamp()`, instance)
 	if err != nil {
 		return h, fmt.Errorf("read work in hand: %w", err)
@@ -69,14 +72,16 @@ func (s *stage) inHand(ctx context.Context, instance string) (held, error) {
 // stillHeld reads which items nobody has taken up: their rows are as they were, and no other worker runs a
 // job that names them.
 func (s *stage) stillHeld(ctx context.Context, h held) ([]uuid.UUID, time.Time, error) {
-	tenants, ids, seen := make([]uuid.UUID, len(h.items)), make([]uuid.UUID, len(h.items)), make([]string, len(h.items))
-	for i, one := range h.items {
-		tenants[i], ids[i], seen[i] = one.Tenant, one.ID, one.Seen
+	var tenants, ids []uuid.UUID
+	var seen []string
+	for _, one := range h.items {
+		tenants, ids, seen = append(tenants, one.Tenant), append(ids, one.ID), append(seen, one.Seen)
 	}
 	var now time.Time
 	left := []uuid.UUID{}
 	err := s.referee.Conn.QueryRow(ctx, runningItems+`
-		SELECT clock_timestamp(), coalesce(array_agg(h.id) FILTER (WHERE r.id IS NOT NULL AND n.id IS NULL), '{}')
+		SELECT clock_timestamp(),
+		       coalesce(array_agg(h.id) FILTER (WHERE r.id IS NOT NULL AND n.id IS NULL), '{}')
 		  FROM unnest($1::uuid[], $2::uuid[], $3::text[]) AS h (tenant_id, id, seen)
 		  LEFT JOIN LATERAL (SELECT u.id FROM (`+rowsSeen+`) u
 		                      WHERE u.tenant_id = h.tenant_id AND u.id = h.id AND u.seen = h.seen) r ON true

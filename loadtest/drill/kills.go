@@ -22,7 +22,7 @@ const (
 func kills() scenario {
 	return scenario{
 		name: "kills", most: killsWanted * 20 * time.Second,
-		about: "kill -9 of one of 4 workers, 200 times; its work is taken up within 5 s, nothing is lost or doubled",
+		about: "kill -9 of one of 4 workers, 200 times; its work goes on in 5 s, nothing is lost or doubled",
 		variants: []variant{{
 			play: func(ctx context.Context, s *stage) {
 				s.startWorkers(ctx, 4)
@@ -37,7 +37,8 @@ func kills() scenario {
 				}
 				s.heal(s.risk)
 				s.settle(ctx)
-				s.claim(within("kill -9 until all its work is taken up", spreadOf(took), takeOverMax, s.times(killsWanted)))
+				s.claim(within("kill -9 until all its work is taken up", spreadOf(took), takeOverMax,
+					s.times(killsWanted)))
 			},
 		}},
 	}

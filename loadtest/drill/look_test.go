@@ -30,8 +30,8 @@ func insertTransfer(t *testing.T, pool *pgxpool.Pool, tenant uuid.UUID, state, r
 	t.Helper()
 	id := uuid.New()
 	_, err := pool.Exec(t.Context(), `
-		INSERT INTO transfers (tenant_id, id, from_account, to_account, amount, currency, state, version, reason,
-		                       notification, wake_at, promise_at, created_at, updated_at)
+		INSERT INTO transfers (tenant_id, id, from_account, to_account, amount, currency, state, version,
+		                       reason, notification, wake_at, promise_at, created_at, updated_at)
 		SELECT $1, $2, gen_random_uuid(), gen_random_uuid(), 5, 'EUR', $3, 1, nullif($4, ''),
 		       CASE WHEN $3 = 'accepted' THEN 'none' ELSE 'sent' END,
 		       CASE WHEN $3 = 'accepted' THEN now() - interval '1 second' END, now(), now(), now()`,
@@ -103,13 +103,15 @@ func TestWorkIsTakenUpWhenItsRowMovesOrAnotherHasIt(t *testing.T) {
 	s, pool := looking(t)
 	ctx := t.Context()
 	tenant := uuid.New()
-	first, second := insertTransfer(t, pool, tenant, "accepted", ""), insertTransfer(t, pool, tenant, "accepted", "")
+	first := insertTransfer(t, pool, tenant, "accepted", "")
+	second := insertTransfer(t, pool, tenant, "accepted", "")
 	running := func(instance string, ids ...uuid.UUID) {
 		_, err := pool.Exec(ctx, `
-			INSERT INTO river_job (args, kind, max_attempts, queue, state, scheduled_at, attempt, attempted_at,
-			                       attempted_by)
-			VALUES (jsonb_build_object('transfers', jsonb_build_object($1::text, $2::uuid[])), 'transfer_screen', 3,
-			        'risk_api', 'running', now(), 1, now(), ARRAY['earlier', $3])`, tenant.String(), ids, instance)
+			INSERT INTO river_job (args, kind, max_attempts, queue, state, scheduled_at, attempt,
+			                       attempted_at, attempted_by)
+			VALUES (jsonb_build_object('transfers', jsonb_build_object($1::text, $2::uuid[])),
+			        'transfer_screen', 3, 'risk_api', 'running', now(), 1, now(), ARRAY['earlier', $3])`,
+			tenant.String(), ids, instance)
 		require.NoError(t, err)
 	}
 	running("victim", first, second)
@@ -155,7 +157,8 @@ func TestADependencyThatActsTwiceFailsTheClaim(t *testing.T) {
 		require.Len(t, all, 3)
 		return all
 	}
-	const risk, rail = "effects at the risk service, one for each key", "transfers that were paid twice by the rail"
+	const risk = "effects at the risk service, one for each key"
+	const rail = "transfers that were paid twice by the rail"
 	send(t, s.risk, "/v1/screenings", "a/screen", `{"amount_value":5}`)
 	send(t, s.rail, "/v1/payouts", "a/payout/1", `{"transfer_id":"a","amount_value":5}`)
 	require.True(t, verdicts()[risk] && verdicts()[rail])

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"syscall"
 	"time"
 
 	"example.com/holdfast/loadtest/rig"
@@ -78,10 +79,10 @@ func (s *stage) kill(p *process) {
 
 // pause stops a process with SIGSTOP for a while.
 func (s *stage) pause(ctx context.Context, p *process, d time.Duration) {
-	s.do(func() error { return p.Signal(pausing) })
+	s.do(func() error { return p.Signal(syscall.SIGSTOP) })
 	s.wait(ctx, d)
 	if s.err == nil {
-		s.err = p.Signal(resuming)
+		s.err = p.Signal(syscall.SIGCONT)
 	}
 }
 
@@ -91,7 +92,7 @@ func (s *stage) drain(p *process) (time.Duration, error) {
 	var took time.Duration
 	s.do(func() error {
 		begin := s.run.o.Now()
-		if err := p.Signal(draining); err != nil {
+		if err := p.Signal(syscall.SIGTERM); err != nil {
 			return err
 		}
 		p.ended = true

@@ -11,7 +11,7 @@ import (
 func rolling() scenario {
 	return scenario{
 		name: "drain", most: 2 * time.Minute,
-		about: "a rolling restart of all workers under load; each ends with 0 in time, nothing is lost or doubled",
+		about: "a rolling restart of all workers under load; each ends in time, nothing is lost or doubled",
 		variants: []variant{{
 			play: func(ctx context.Context, s *stage) {
 				const workers = 3

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/signal"
 	"strings"
 	"syscall"
@@ -96,10 +95,3 @@ func (a announcement) Start(context.Context) error {
 
 // Stop has nothing to end.
 func (a announcement) Stop(context.Context) error { return nil }
-
-// killing and its like are the signals of faults; they go to own children only.
-var (
-	pausing  os.Signal = syscall.SIGSTOP
-	resuming os.Signal = syscall.SIGCONT
-	draining os.Signal = syscall.SIGTERM
-)

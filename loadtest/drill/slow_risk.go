@@ -18,8 +18,6 @@ const (
 	letInMin = 0.99
 	// riskLimit is the limit of the risk service, over all workers.
 	riskLimit = 8
-	// amplificationMax is how many requests a dependency may get for each effect.
-	amplificationMax = 1.2
 )
 
 // The rates, per second, of a mixed load that a small machine carries easily.
@@ -45,7 +43,8 @@ func slowRisk() scenario {
 				s.prepareReviews(ctx, t, cancelsRate*seconds, payoutsRate*seconds)
 				ages := s.queueAge(ctx, jobqueue.QueueRisk)
 				s.begin(ctx, t.sendsTransfers(transfersRate), t.placesOrders(ordersRate),
-					t.cancelsReviews(cancelsRate), t.approvesPayouts(payoutsRate), t.readsTransfers(readsRate))
+					t.cancelsReviews(cancelsRate), t.approvesPayouts(payoutsRate),
+					t.readsTransfers(readsRate))
 				s.during(ctx, "warm", time.Second)
 				calm := s.during(ctx, "calm", calmFor)
 				s.set(s.risk, func(k *simdep.Knobs) { k.Latency.P50 = 2_000 })
@@ -93,6 +92,6 @@ func (s *stage) atTheFault(ages []sample, fault *phase) {
 	j := s.risk.Journal()
 	s.claim(
 		atMost("calls at once at the risk service", j.MaxConcurrent, riskLimit),
-		amplified("amplification at the risk service", j.Calls+j.Lookups, j.Keys, amplificationMax),
+		amplified("amplification at the risk service", j.Calls+j.Lookups, j.Keys),
 	)
 }

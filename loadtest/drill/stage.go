@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 	"time"
 
 	"example.com/holdfast/loadtest/rig"
@@ -114,7 +115,7 @@ func (s *stage) strike(ctx context.Context) error {
 	var errs []error
 	for _, p := range s.all {
 		if !p.ended {
-			_ = p.Signal(resuming) // one that is paused hears nothing
+			_ = p.Signal(syscall.SIGCONT) // one that is paused hears nothing
 			errs = append(errs, p.Stop())
 		}
 	}
@@ -221,7 +222,9 @@ func (s *stage) figure(name, format string, args ...any) {
 
 // caller makes requests of the nth tenant.
 func (s *stage) caller(n int) *traffic {
-	t := &traffic{client: newHTTPClient(), tenant: s.world.tenants[n], adminKey: s.world.adminKey, prefix: "drill-"}
+	t := &traffic{
+		client: newHTTPClient(), tenant: s.world.tenants[n], adminKey: s.world.adminKey, prefix: "drill-",
+	}
 	if s.api != nil {
 		t.base, t.admin = "http://"+s.api.ready.Addr, "http://"+s.api.ready.Admin
 	}

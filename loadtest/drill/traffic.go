@@ -153,14 +153,18 @@ func (t *traffic) transfer(ctx context.Context, key string, n int, body newTrans
 // sendsTransfers is a stream of transfers between accounts.
 func (t *traffic) sendsTransfers(rate float64) stream {
 	return stream{transfers, rate, func(ctx context.Context, n int) (answer, error) {
-		return t.transfer(ctx, "transfer", n, newTransfer{To: t.account(n + 1), Amount: amount{Value: amountPlain}})
+		return t.transfer(ctx, "transfer", n, newTransfer{
+			To: t.account(n + 1), Amount: amount{Value: amountPlain},
+		})
 	}}
 }
 
 // sendsPayouts is a stream of transfers that leave by the rail.
 func (t *traffic) sendsPayouts(rate float64) stream {
 	return stream{payouts, rate, func(ctx context.Context, n int) (answer, error) {
-		return t.transfer(ctx, "payout", n, newTransfer{To: t.tenant.World, Amount: amount{Value: amountPlain}})
+		return t.transfer(ctx, "payout", n, newTransfer{
+			To: t.tenant.World, Amount: amount{Value: amountPlain},
+		})
 	}}
 }
 
@@ -217,9 +221,9 @@ func (t *traffic) approvesPayouts(rate float64) stream {
 		if !ok {
 			return answer{}, nil
 		}
+		url := t.admin + "/admin/v1/tenants/" + t.tenant.ID.String() + "/transfers/" + id.String() + "/review"
 		return t.do(ctx, request{
-			http.MethodPost, t.admin + "/admin/v1/tenants/" + t.tenant.ID.String() + "/transfers/" + id.String() +
-				"/review", t.adminKey, t.prefix + "approve-" + id.String(),
+			http.MethodPost, url, t.adminKey, t.prefix + "approve-" + id.String(),
 			map[string]string{"decision": "approve", "reason": "drill"},
 		})
 	}}

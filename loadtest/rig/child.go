@@ -33,7 +33,7 @@ type Child struct {
 func StartChild(ctx context.Context, c Command, ready any) (*Child, error) {
 	//nolint:gosec // the command is this program again
 	cmd := exec.CommandContext(ctx, c.Args[0], c.Args[1:]...)
-	cmd.Env = append(Outside(), c.Environ...)
+	cmd.Env = append(outside(os.Environ()), c.Environ...)
 	cmd.Stderr = c.Stderr
 	cmd.WaitDelay = StopMax
 	stdin, err := cmd.StdinPipe()

@@ -7,7 +7,6 @@
 package rig
 
 import (
-	"os"
 	"strings"
 	"time"
 )
@@ -15,9 +14,7 @@ import (
 // StopMax is how long a child may take to end before it is killed.
 const StopMax = 20 * time.Second
 
-// Outside is this process's environment without our settings: a run measures the defaults.
-func Outside() []string { return outside(os.Environ()) }
-
+// outside is an environment without our settings: a run measures the defaults.
 func outside(environ []string) []string {
 	var kept []string
 	for _, v := range environ {

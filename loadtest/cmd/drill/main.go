@@ -19,8 +19,8 @@ import (
 	"example.com/holdfast/loadtest/drill"
 )
 
-const description = `Play fault scenarios with real processes, a private PostgreSQL and simulated dependencies, and
-say which claims hold. Without names all are played, in about forty minutes.`
+const description = `Play fault scenarios with real processes, a private PostgreSQL and simulated dependencies,
+and say which claims hold. Without names all are played, in about forty minutes.`
 
 type cli struct {
 	List  listCmd  `cmd:"" help:"List the scenarios."`
@@ -36,7 +36,7 @@ type runCmd struct {
 	JSON     string   `help:"Also write the report to this file." placeholder:"FILE" type:"path"`
 	MD       string   `help:"Also write the table to this file." placeholder:"FILE" type:"path"`
 	Scale    float64  `help:"Shorten and thin the scenarios: 0.1 is a tenth." default:"1"`
-	Volatile bool     `help:"Run PostgreSQL without fsync: faster on a slow disk, and a crash proves nothing."`
+	Volatile bool     `help:"Run PostgreSQL without fsync: for a slow disk."`
 	Set      []string `help:"A setting of the processes, as NAME=value." sep:"none"`
 	Logs     string   `help:"Write what the processes log to this file." placeholder:"FILE" type:"path"`
 }
