@@ -17,7 +17,7 @@ const (
 func clockSkew() scenario {
 	return scenario{
 		name: "clock-skew", most: 2 * time.Minute,
-		about: "the database's clock is 2 h off; jobs start and retried in time, none is taken from the living",
+		about: "the database's clock is 2 h off; jobs start in time, none is taken from the living",
 		variants: []variant{
 			{name: "database 2 h behind", clock: "-2h", play: skewed},
 			{name: "database 2 h ahead", clock: "+2h", play: skewed},

@@ -19,8 +19,8 @@ import (
 	"example.com/holdfast/loadtest/drill"
 )
 
-const description = `Play fault scenarios with real processes, a private PostgreSQL and simulated dependencies,
-and say which claims hold. Without names all are played, in about forty minutes.`
+const description = `Play fault scenarios with real processes, a private PostgreSQL and simulated
+dependencies, and say which claims hold. Without names all are played, in about forty minutes.`
 
 type cli struct {
 	List  listCmd  `cmd:"" help:"List the scenarios."`
