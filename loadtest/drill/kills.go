@@ -37,6 +37,7 @@ func kills() scenario {
 				}
 				s.heal(s.risk)
 				s.settle(ctx)
+				s.effectsAll()
 				s.claim(within("kill -9 until all its work is taken up", spreadOf(took), takeOverMax,
 					s.times(killsWanted)))
 			},

@@ -150,23 +150,26 @@ func TestADependencyThatActsTwiceFailsTheClaim(t *testing.T) {
 	verdicts := func() map[string]bool {
 		s.outcome.Claims = nil
 		s.effectsOnce()
+		s.effectsAll()
 		all := map[string]bool{}
 		for _, c := range s.outcome.Claims {
 			all[c.Name] = c.Holds
 		}
-		require.Len(t, all, 3)
+		require.Len(t, all, 5)
 		return all
 	}
+	const doubled = "effects beyond the first under a key at the risk service"
 	const risk = "effects at the risk service, one for each key"
 	const rail = "transfers that were paid twice by the rail"
 	send(t, s.risk, "/v1/screenings", "a/screen", `{"amount_value":5}`)
 	send(t, s.rail, "/v1/payouts", "a/payout/1", `{"transfer_id":"a","amount_value":5}`)
-	require.True(t, verdicts()[risk] && verdicts()[rail])
+	require.True(t, verdicts()[doubled] && verdicts()[risk] && verdicts()[rail])
 
 	require.NoError(t, s.risk.SetKnobs(simdep.Knobs{IgnoreKeys: true}))
 	send(t, s.risk, "/v1/screenings", "a/screen", `{"amount_value":5}`)
 	send(t, s.rail, "/v1/payouts", "a/payout/2", `{"transfer_id":"a","amount_value":5}`)
 	require.False(t, verdicts()[risk])
+	require.False(t, verdicts()[doubled])
 	require.False(t, verdicts()[rail])
 }
 

@@ -34,6 +34,7 @@ func rolling() scenario {
 				}
 				s.during(ctx, "after", s.long(5*time.Second))
 				s.settle(ctx)
+				s.effectsAll()
 				s.claim(none("workers that did not end by themselves with 0", bad),
 					within("SIGTERM until the end", spreadOf(took), endMax, workers))
 			},

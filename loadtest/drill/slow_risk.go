@@ -52,6 +52,7 @@ func slowRisk() scenario {
 				s.heal(s.risk)
 				s.during(ctx, "healed", calmFor)
 				s.settle(ctx)
+				s.effectsAll()
 				seen := s.end(ages)
 				s.besideTheFault(ctx, calm, fault)
 				s.atTheFault(seen, fault)

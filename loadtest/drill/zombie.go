@@ -28,6 +28,7 @@ func zombie() scenario {
 				s.during(ctx, "it is awake again", s.long(10*time.Second))
 				s.heal(s.risk)
 				s.settle(ctx)
+				s.effectsAll()
 				s.claim(atMost("calls at once at the risk service", s.risk.Journal().MaxConcurrent,
 					riskLimit))
 			},
