@@ -125,6 +125,14 @@ func shown(name string, seen bool, measured string) Claim {
 	return Claim{Name: name, Expected: "yes", Measured: measured, Holds: seen}
 }
 
+// letInMin is the part of the requests that has to be let in though something else is slow.
+const letInMin = 0.99
+
+// letIn claims that those who are not the trouble are not refused for it.
+func letIn(name string, let, asked uint64) Claim {
+	return atLeast(name, float64(let)/float64(max(asked, 1)), letInMin)
+}
+
 // amplification is how many requests a dependency got for each effect that was wanted of it.
 func amplification(requests, keys uint64) float64 {
 	if keys == 0 {

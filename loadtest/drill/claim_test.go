@@ -74,6 +74,13 @@ func TestWhatWasFoundFails(t *testing.T) {
 	require.Equal(t, "3: [a b]", c.Measured)
 }
 
+func TestWhoIsRefusedForTheTroubleOfOthersFails(t *testing.T) {
+	t.Parallel()
+	require.True(t, letIn("x", 99, 100).Holds)
+	require.False(t, letIn("x", 98, 100).Holds)
+	require.False(t, letIn("x", 0, 0).Holds, "nobody asked")
+}
+
 func TestAMultipliedLoadFails(t *testing.T) {
 	t.Parallel()
 	require.True(t, amplified("x", 120, 100).Holds)

@@ -67,13 +67,16 @@ func again(s stream) stream {
 
 // quietBeside claims that the quiet tenants do not feel the noise, and that it ends what it was let in with.
 func (s *stage) quietBeside(ctx context.Context, calm, noise *phase) {
+	let, asked := uint64(0), uint64(0)
 	for n := 1; n < noisyTenants; n++ {
 		id := s.world.tenants[n].ID
 		s.claim(notSlower(tenantName(n)+" from accepted to settled", s.settledOf(ctx, calm, id),
 			s.settledOf(ctx, noise, id), quietFactor, quietFloor))
 		got := noise.of(tenantName(n))
+		let, asked = let+got.taken.Count(), asked+got.asked()
 		s.figure(tenantName(n)+" beside the noise", "%d accepted, %d refused", got.taken.Count(), got.refused)
 	}
+	s.claim(letIn("part of the quiet tenants' requests that is let in", let, asked))
 	loud := noise.of(tenantName(0))
 	s.figure("the noisy tenant", "%d accepted, %d refused", loud.taken.Count(), loud.refused)
 	s.claim(within("what the noisy tenant was let in with settles",

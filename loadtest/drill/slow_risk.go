@@ -14,8 +14,6 @@ const (
 	besideFactor = 1.5
 	// noiseFloor is the 99th percentile below which a machine's noise is larger than what is measured.
 	noiseFloor = 20 * time.Millisecond
-	// letInMin is the part of the requests that has to be let in though something else is slow.
-	letInMin = 0.99
 	// riskLimit is the limit of the risk service, over all workers.
 	riskLimit = 8
 )
@@ -74,9 +72,8 @@ func (s *stage) besideTheFault(ctx context.Context, calm, fault *phase) {
 		s.claim(notSlower(way.name, s.between(ctx, calm, way.first, way.second),
 			s.between(ctx, fault, way.first, way.second), besideFactor, noiseFloor))
 	}
-	let, asked := fault.of(orders).taken.Count(), fault.of(orders).asked()
-	s.claim(atLeast("part of the orders that is let in beside the fault", float64(let)/float64(max(asked, 1)),
-		letInMin))
+	s.claim(letIn("part of the orders that is let in beside the fault", fault.of(orders).taken.Count(),
+		fault.of(orders).asked()))
 	for _, p := range []*phase{calm, fault} {
 		s.figure("refused for a moment: "+p.name, "transfers %d of %d, orders %d of %d",
 			p.of(transfers).refused, p.of(transfers).asked(), p.of(orders).refused, p.of(orders).asked())
