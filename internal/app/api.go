@@ -45,7 +45,7 @@ func NewAPI(ctx context.Context, cfg config.Config, env Env, further ...httpapi.
 	a.orders = order.NewService(order.Config{
 		Pool: a.domain, Metrics: env.Metrics, Log: env.Log, Instance: env.Instance, Now: env.Now,
 	})
-	a.admission = newAdmission(a.ops, cfg.QueueAgeMax, env)
+	a.admission = newAdmission(a.ops, cfg.QueueAgeMax, a.transfers.Lane, env)
 	parts := httpapi.Config{
 		Keys: tenancy.NewService(a.domain, env.Now), Transfers: a.transfers,
 		Accounts: ledger.NewService(a.domain), Orders: a.orders, Inventory: inventory.NewService(a.domain),

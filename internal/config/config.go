@@ -43,6 +43,10 @@ type Config struct {
 	// Risk and Notify are the dependencies.
 	Risk   Dependency `envPrefix:"HOLDFAST_RISK_"`
 	Notify Dependency `envPrefix:"HOLDFAST_NOTIFY_"`
+	// PayoutCallbackSecret is what the payout rail signs its callbacks with: 24 bytes or more in base64,
+	// perhaps after "whsec_". Without one no callback is taken.
+	PayoutCallbackSecret string `env:"HOLDFAST_PAYOUT_CALLBACK_SECRET" secret:"true"`
+
 	// DBLimit is how many jobs of pure database work a worker has in hand.
 	DBLimit int `env:"HOLDFAST_DB_LIMIT" envDefault:"40"`
 
@@ -98,16 +102,31 @@ func Load(environ []string) (Config, error) {
 func withFiles(vars map[string]string) (map[string]string, error) {
 	out := make(map[string]string, len(vars))
 	maps.Copy(out, vars)
-	path, ok := vars["DATABASE_URL_FILE"]
-	if !ok {
-		return out, nil
+	var problems []error
+	for _, name := range secrets() {
+		path, ok := vars[name+"_FILE"]
+		if !ok {
+			continue
+		}
+		content, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+		if err != nil {
+			problems = append(problems, fmt.Errorf("%s_FILE: %w", name, err))
+			continue
+		}
+		out[name] = strings.TrimSpace(string(content))
 	}
-	content, err := os.ReadFile(path) //nolint:gosec // the operator names the file
-	if err != nil {
-		return out, fmt.Errorf("DATABASE_URL_FILE: %w", err)
+	return out, errors.Join(problems...)
+}
+
+// secrets are the names of the settings that are secrets.
+func secrets() []string {
+	var names []string
+	for field := range reflect.TypeFor[Config]().Fields() {
+		if field.Tag.Get("secret") == "true" {
+			names = append(names, field.Tag.Get("env"))
+		}
 	}
-	out["DATABASE_URL"] = strings.TrimSpace(string(content))
-	return out, nil
+	return names
 }
 
 func (c Config) validate() error {
@@ -140,6 +159,9 @@ func (c Config) Redacted() string {
 	if c.DatabaseURL != "" {
 		c.DatabaseURL = hidePassword(c.DatabaseURL)
 	}
+	if c.PayoutCallbackSecret != "" {
+		c.PayoutCallbackSecret = hidden
+	}
 	var b strings.Builder
 	list(&b, "", reflect.ValueOf(c))
 	return b.String()
@@ -156,10 +178,13 @@ func list(b *strings.Builder, prefix string, v reflect.Value) {
 	}
 }
 
+// hidden stands for a secret.
+const hidden = "(hidden)"
+
 func hidePassword(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {
-		return "(hidden)"
+		return hidden
 	}
 	return u.Redacted()
 }

@@ -40,24 +40,39 @@ func TestASettingThatIsNoNumberNamesItself(t *testing.T) {
 	require.ErrorContains(t, err, "DrainMax")
 }
 
-func TestTheDatabaseURLMayComeFromAFile(t *testing.T) {
+func TestEverySecretMayComeFromAFile(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "url")
-	require.NoError(t, os.WriteFile(path, []byte("postgres://u:secret@db/x\n"), 0o600))
-	c, err := config.Load([]string{"DATABASE_URL_FILE=" + path})
+	file := func(content string) string {
+		path := filepath.Join(t.TempDir(), "secret")
+		require.NoError(t, os.WriteFile(path, []byte(content+"\n"), 0o600))
+		return path
+	}
+	c, err := config.Load([]string{
+		"DATABASE_URL_FILE=" + file("postgres://u:secret@db/x"),
+		"HOLDFAST_PAYOUT_CALLBACK_SECRET_FILE=" + file("whsec_secret"),
+	})
 	require.NoError(t, err)
 	require.Equal(t, "postgres://u:secret@db/x", c.DatabaseURL)
+	require.Equal(t, "whsec_secret", c.PayoutCallbackSecret)
 
-	_, err = config.Load([]string{"DATABASE_URL_FILE=" + path + ".gone"})
+	gone := filepath.Join(t.TempDir(), "gone")
+	_, err = config.Load([]string{
+		"DATABASE_URL_FILE=" + gone, "HOLDFAST_PAYOUT_CALLBACK_SECRET_FILE=" + gone,
+	})
 	require.ErrorContains(t, err, "DATABASE_URL_FILE")
+	require.ErrorContains(t, err, "HOLDFAST_PAYOUT_CALLBACK_SECRET_FILE")
 }
 
 func TestRedactedListsEverySettingWithoutItsSecrets(t *testing.T) {
 	t.Parallel()
-	c, err := config.Load([]string{"DATABASE_URL=postgres://u:secret@db/x", "HOLDFAST_RISK_URL=http://risk"})
+	c, err := config.Load([]string{
+		"DATABASE_URL=postgres://u:secret@db/x", "HOLDFAST_RISK_URL=http://risk",
+		"HOLDFAST_PAYOUT_CALLBACK_SECRET=whsec_secret",
+	})
 	require.NoError(t, err)
 	text := c.Redacted()
 	require.Contains(t, text, "DATABASE_URL=postgres://u:xxxxx@db/x\n")
+	require.Contains(t, text, "HOLDFAST_PAYOUT_CALLBACK_SECRET=(hidden)\n")
 	require.Contains(t, text, "HOLDFAST_RISK_URL=http://risk\n")
 	require.Contains(t, text, "HOLDFAST_NOTIFY_WAIT_MAX=2s\n")
 	require.NotContains(t, text, "secret")

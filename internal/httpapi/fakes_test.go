@@ -56,6 +56,7 @@ type fakeService struct {
 	acted   []transfer.Action
 	filters []transfer.Filter
 	waited  []time.Duration
+	woken   []transfer.Ref
 	err     error
 	refuse  *problem.Error
 	// block, if there is one, holds every call up until it is closed or the context ends.
@@ -74,7 +75,7 @@ type fakeService struct {
 func newFake() *fakeService {
 	return &fakeService{
 		keys: map[string]idempotency.Response{}, hashes: map[string]hash{},
-		real: transfer.NewService(transfer.Config{}),
+		real: transfer.NewService(transfer.Config{Now: func() time.Time { return noon }}),
 	}
 }
 
@@ -237,6 +238,14 @@ func (f *fakeService) Events(ctx context.Context, ref transfer.Ref, after int32)
 		Seq: 1, Type: "transfer.accepted", To: "accepted", Actor: "api:acme", Cause: "request:1",
 		Data: json.RawMessage(`{"a":1}`), At: noon,
 	}}, nil
+}
+
+func (f *fakeService) Wake(ctx context.Context, ref transfer.Ref) error {
+	if err := f.enter(ctx); err != nil {
+		return err
+	}
+	f.woken = append(f.woken, ref)
+	return nil
 }
 
 func (f *fakeService) Reviews(ctx context.Context, limit int) ([]transfer.Transfer, error) {

@@ -56,11 +56,18 @@ type TransferDesk interface {
 	Reviews(ctx context.Context, limit int) ([]transfer.Transfer, error)
 }
 
+// TransferCare is for transfers that wait for a dependency.
+type TransferCare interface {
+	// Wake lets a payout be looked at now. It changes nothing of a transfer that does not wait for the rail.
+	Wake(ctx context.Context, ref transfer.Ref) error
+}
+
 // Transfers is the transfer service.
 type Transfers interface {
 	TransferWriter
 	TransferReader
 	TransferDesk
+	TransferCare
 }
 
 // AccountWriter opens and changes accounts.
@@ -176,9 +183,28 @@ type Check struct {
 	Run func(context.Context) error
 }
 
+// Creation is what a request creates, and so where its work will wait.
+type Creation string
+
+// The creations. A reversal is a transfer.
+const (
+	CreatesTransfer Creation = "transfer"
+	CreatesOrder    Creation = "order"
+	CreatesOther    Creation = "other"
+)
+
+// Admission is a request that would create work, before its body is read.
+type Admission struct {
+	TenantID uuid.UUID
+	// Class is the traffic class of its key.
+	Class   string
+	Creates Creation
+}
+
 // The limits that a Config may change.
 const (
-	// DefaultInFlightMax is how many requests one listener works on at once.
+	// DefaultInFlightMax is how many requests one listener works on at once; a tenant has at most a quarter
+	// of them (see room).
 	DefaultInFlightMax = 2_048
 	// DefaultWaitersMax is how many of them may wait for the end of a transfer or an order.
 	DefaultWaitersMax = 1_024
@@ -194,15 +220,16 @@ type Config struct {
 	Accounts  Accounts
 	Orders    Orders
 	Inventory Inventory
-	// Admit is asked before a creating request of a key with the traffic class is read; an error is
-	// its answer. Nil admits all.
-	Admit func(class string) error
+	// Admit is asked before a creating request is read; an error is its answer. Nil admits all.
+	Admit func(Admission) error
 	// Checks are what /readyz of the admin listener runs.
 	Checks []Check
 	// InFlightMax, WaitersMax and RatePerSecond are the defaults above when they are zero.
 	InFlightMax   int
 	WaitersMax    int
 	RatePerSecond int
+	// PayoutCallbackSecret is what the payout rail signs its callbacks with. Without one there are none.
+	PayoutCallbackSecret string
 	// KeyReusedStatus is the status of idempotency_key_reused: 409 when it is zero, or 422 as the
 	// IETF draft says.
 	KeyReusedStatus int
@@ -223,7 +250,7 @@ func (c Config) withDefaults() Config {
 		c.RatePerSecond = DefaultRatePerSecond
 	}
 	if c.Admit == nil {
-		c.Admit = func(string) error { return nil }
+		c.Admit = func(Admission) error { return nil }
 	}
 	if c.Metrics == nil {
 		c.Metrics = noMetrics{}

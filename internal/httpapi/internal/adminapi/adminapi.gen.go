@@ -61,6 +61,7 @@ const (
 	TransferStatusFailed   TransferStatus = "failed"
 	TransferStatusInReview TransferStatus = "in_review"
 	TransferStatusSettled  TransferStatus = "settled"
+	TransferStatusSettling TransferStatus = "settling"
 )
 
 // Valid indicates whether the value is a known member of the TransferStatus enum.
@@ -81,6 +82,8 @@ func (e TransferStatus) Valid() bool {
 	case TransferStatusInReview:
 		return true
 	case TransferStatusSettled:
+		return true
+	case TransferStatusSettling:
 		return true
 	default:
 		return false
@@ -166,7 +169,8 @@ type ReviewList struct {
 type Transfer = publicapi.Transfer
 
 // TransferStatus Where a transfer is: `accepted` (the amount is held), `in_review` (a person decides), `approved`
-// (about to settle). Final: `settled`, `blocked`, `canceled`, `expired`, `failed`.
+// (about to settle), `settling` (the payout rail has it: the money may have left, so it cannot be
+// canceled and does not expire). Final: `settled`, `blocked`, `canceled`, `expired`, `failed`.
 type TransferStatus string
 
 // IdempotencyKey defines model for IdempotencyKey.
