@@ -50,7 +50,7 @@ func NewAPI(ctx context.Context, cfg config.Config, env Env, further ...httpapi.
 		Keys: tenancy.NewService(a.domain, env.Now), Transfers: a.transfers,
 		Accounts: ledger.NewService(a.domain), Orders: a.orders, Inventory: inventory.NewService(a.domain),
 		Admit: a.admission.admit, Checks: append(a.checks(), further...), InFlightMax: cfg.InFlightMax,
-		RatePerSecond: cfg.TenantRate, KeyReusedStatus: cfg.MismatchStatus,
+		RatePerSecond: cfg.TenantRate, KeyReusedStatus: cfg.MismatchStatus, PayoutCallbackSecret: cfg.PayoutCallbackSecret,
 		Metrics: env.Metrics, Now: env.Now, Log: env.Log,
 	}
 	a.public = newListener("public API", cfg.Addr, httpapi.New(parts), env)

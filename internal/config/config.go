@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/caarlos0/env/v11"
+
+	"example.com/holdfast/internal/outbound/payout"
 )
 
 // Config is the settings of an api or worker process.
@@ -143,6 +145,10 @@ func (c Config) validate() error {
 		check(d.Limit > 0, "HOLDFAST_%s_LIMIT has to be positive", name)
 		check(d.Timeout > 0, "HOLDFAST_%s_TIMEOUT has to be positive", name)
 		check(d.WaitMax > 0, "HOLDFAST_%s_WAIT_MAX has to be positive", name)
+	}
+	if c.PayoutCallbackSecret != "" {
+		err := payout.CheckSecret(c.PayoutCallbackSecret)
+		check(err == nil, "HOLDFAST_PAYOUT_CALLBACK_SECRET: %w", err)
 	}
 	check(c.DBLimit > 0, "HOLDFAST_DB_LIMIT has to be positive")
 	check(c.QueueAgeMax > 0, "HOLDFAST_QUEUE_AGE_MAX has to be positive")

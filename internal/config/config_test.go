@@ -10,6 +10,9 @@ import (
 	"example.com/holdfast/internal/config"
 )
 
+// secret is one that callbacks could be signed with.
+const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
 func TestAnEmptyEnvironmentGivesTheDocumentedDefaults(t *testing.T) {
 	t.Parallel()
 	c, err := config.Load(nil)
@@ -24,13 +27,15 @@ func TestEveryProblemIsReportedAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := config.Load([]string{
 		"HOLDFAST_RISK_LIMIT=-1", "HOLDFAST_NOTIFY_TIMEOUT=0s", "HOLDFAST_LOG_FORMAT=xml",
-		"HOLDFAST_API_CONNS=0", "IDEMPOTENCY_MISMATCH_STATUS=200",
+		"HOLDFAST_API_CONNS=0", "IDEMPOTENCY_MISMATCH_STATUS=200", "HOLDFAST_PAYOUT_CALLBACK_SECRET=c2hvcnQ=",
 	})
 	for _, part := range []string{
 		"HOLDFAST_RISK_LIMIT", "HOLDFAST_NOTIFY_TIMEOUT", "xml", "every pool", "MISMATCH_STATUS 200",
+		"HOLDFAST_PAYOUT_CALLBACK_SECRET",
 	} {
 		require.ErrorContains(t, err, part)
 	}
+	require.NotContains(t, err.Error(), "c2hvcnQ")
 }
 
 func TestASettingThatIsNoNumberNamesItself(t *testing.T) {
@@ -49,11 +54,11 @@ func TestEverySecretMayComeFromAFile(t *testing.T) {
 	}
 	c, err := config.Load([]string{
 		"DATABASE_URL_FILE=" + file("postgres://u:secret@db/x"),
-		"HOLDFAST_PAYOUT_CALLBACK_SECRET_FILE=" + file("whsec_secret"),
+		"HOLDFAST_PAYOUT_CALLBACK_SECRET_FILE=" + file(secret),
 	})
 	require.NoError(t, err)
 	require.Equal(t, "postgres://u:secret@db/x", c.DatabaseURL)
-	require.Equal(t, "whsec_secret", c.PayoutCallbackSecret)
+	require.Equal(t, secret, c.PayoutCallbackSecret)
 
 	gone := filepath.Join(t.TempDir(), "gone")
 	_, err = config.Load([]string{
@@ -67,7 +72,7 @@ func TestRedactedListsEverySettingWithoutItsSecrets(t *testing.T) {
 	t.Parallel()
 	c, err := config.Load([]string{
 		"DATABASE_URL=postgres://u:secret@db/x", "HOLDFAST_RISK_URL=http://risk",
-		"HOLDFAST_PAYOUT_CALLBACK_SECRET=whsec_secret",
+		"HOLDFAST_PAYOUT_CALLBACK_SECRET=" + secret,
 	})
 	require.NoError(t, err)
 	text := c.Redacted()
@@ -76,4 +81,5 @@ func TestRedactedListsEverySettingWithoutItsSecrets(t *testing.T) {
 	require.Contains(t, text, "HOLDFAST_RISK_URL=http://risk\n")
 	require.Contains(t, text, "HOLDFAST_NOTIFY_WAIT_MAX=2s\n")
 	require.NotContains(t, text, "secret")
+	require.NotContains(t, text, secret)
 }
