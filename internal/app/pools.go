@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -13,43 +14,54 @@ import (
 	"example.com/holdfast/internal/pgtx"
 )
 
-// How long the server lets a statement of ours run, wait for a lock, or a transaction sit idle. They
-// end a statement on the server, before a context deadline would cost the connection.
+// How long the server lets a statement of ours wait for a lock, or a transaction sit idle. How long it lets
+// one run is pgtx.StatementMax, or less. They end a statement on the server, before a context deadline
+// would cost the connection.
 const (
-	statementMax = "5s"
-	apiLockMax   = "250ms"
-	workLockMax  = "500ms"
-	idleInTxMax  = "2s"
-	connectMax   = 5 * time.Second
+	apiLockMax  = "250ms"
+	workLockMax = "500ms"
+	idleInTxMax = "2s"
+	connectMax  = 5 * time.Second
 	// opsConns is the size of the pool for heartbeats, health and the admin side.
 	opsConns = 3
 )
 
+// poolSettings are what differs between the pools.
+type poolSettings struct {
+	name   string
+	size   int32
+	params map[string]string
+	// listens says that connections wait for notifications, which a watcher that cancels on the server
+	// would disturb.
+	listens bool
+}
+
 // openPool makes a pool with a name of its own, so that none starves another.
-func openPool(
-	ctx context.Context, url, name string, size int32, params map[string]string,
-) (*pgxpool.Pool, error) {
+func openPool(ctx context.Context, url string, set poolSettings) (*pgxpool.Pool, error) {
 	cfg, err := pgxpool.ParseConfig(url)
 	if err != nil {
-		return nil, fmt.Errorf("read database url of pool %s: %w", name, err)
+		return nil, fmt.Errorf("read database url of pool %s: %w", set.name, err)
 	}
-	cfg.MaxConns, cfg.MinConns = size, min(size, 2)
+	cfg.MaxConns, cfg.MinConns = set.size, min(set.size, 2)
 	cfg.ConnConfig.ConnectTimeout = connectMax
 	cfg.AfterConnect = func(_ context.Context, c *pgx.Conn) error {
 		pgtx.RegisterTypes(c.TypeMap())
 		return nil
 	}
 	run := cfg.ConnConfig.RuntimeParams
-	run["application_name"] = "holdfast-" + name
-	run["statement_timeout"] = statementMax
+	run["application_name"] = "holdfast-" + set.name
+	run["statement_timeout"] = strconv.FormatInt(pgtx.StatementMax.Milliseconds(), 10)
 	run["idle_in_transaction_session_timeout"] = idleInTxMax
 	// A server that lost its client frees the client's locks within seconds.
 	run["tcp_keepalives_idle"], run["tcp_keepalives_interval"], run["tcp_keepalives_count"] = "5", "2", "3"
 	run["tcp_user_timeout"] = "10000"
-	maps.Copy(run, params)
+	maps.Copy(run, set.params)
+	if !set.listens {
+		pgtx.CancelOnServer(&cfg.ConnConfig.Config)
+	}
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("open pool %s: %w", name, err)
+		return nil, fmt.Errorf("open pool %s: %w", set.name, err)
 	}
 	return pool, nil
 }
@@ -66,24 +78,31 @@ func domainParams(lockMax string) map[string]string {
 
 // OpenAPIPool opens the pool of an API, for commands that work on the domain without one.
 func OpenAPIPool(ctx context.Context, cfg config.Config) (*pgxpool.Pool, error) {
-	return openPool(ctx, cfg.DatabaseURL, "api", cfg.APIConns, domainParams(apiLockMax))
+	return openPool(ctx, cfg.DatabaseURL, poolSettings{
+		name: "api", size: cfg.APIConns, params: domainParams(apiLockMax),
+	})
 }
 
 func workerPool(ctx context.Context, cfg config.Config) (*pgxpool.Pool, error) {
-	return openPool(ctx, cfg.DatabaseURL, "worker", cfg.WorkerConns, domainParams(workLockMax))
+	return openPool(ctx, cfg.DatabaseURL, poolSettings{
+		name: "worker", size: cfg.WorkerConns, params: domainParams(workLockMax),
+	})
 }
 
 // riverPool is River's own. Its statements are planned each time: the same trap as above, but River
 // also aggregates.
 func riverPool(ctx context.Context, cfg config.Config) (*pgxpool.Pool, error) {
-	return openPool(ctx, cfg.DatabaseURL, "river", cfg.RiverConns, map[string]string{
-		"plan_cache_mode": "force_custom_plan", "jit": "off", "idle_in_transaction_session_timeout": "60s",
+	return openPool(ctx, cfg.DatabaseURL, poolSettings{
+		name: "river", size: cfg.RiverConns, listens: true, params: map[string]string{
+			"plan_cache_mode": "force_custom_plan", "jit": "off",
+			"idle_in_transaction_session_timeout": "60s",
+		},
 	})
 }
 
 // opsPool is for heartbeats, health and the admin side: it works while the others are busy.
 func opsPool(ctx context.Context, cfg config.Config) (*pgxpool.Pool, error) {
-	return openPool(ctx, cfg.DatabaseURL, "ops", opsConns, map[string]string{
-		"lock_timeout": workLockMax, "jit": "off",
+	return openPool(ctx, cfg.DatabaseURL, poolSettings{
+		name: "ops", size: opsConns, params: map[string]string{"lock_timeout": workLockMax, "jit": "off"},
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivertype"
 )
 
 // How River's client works for us.
@@ -22,9 +23,15 @@ const (
 	// are not announced, and what gathers between two polls shares its transactions.
 	pollNotificationEvery = 50 * time.Millisecond
 	// jobTimeout ends a cohort that hangs; each call in it is bounded much tighter.
-	jobTimeout = 2 * time.Minute
+	jobTimeout = 30 * time.Second
 	// keepFinished is how long finished jobs are kept: they prove nothing, the events do.
 	keepFinished = 10 * time.Minute
+	// keepDiscarded is how long jobs are kept that had their tries: somebody should look at them.
+	keepDiscarded = 7 * 24 * time.Hour
+	// neverRescued switches River's rescuer off, which compares the start of a job, by Postgres's clock,
+	// with the application's: with a database two hours behind it took healthy jobs from their workers.
+	// The reaper of Instance does that work, by Postgres's clock alone.
+	neverRescued = 100 * 365 * 24 * time.Hour
 )
 
 // NewClient makes River's client for a worker that has at most maxInHand jobs of each queue. Its id is
@@ -41,10 +48,13 @@ func NewClient(
 			queues[queue] = river.QueueConfig{MaxWorkers: limit, FetchPollInterval: pollNotificationEvery}
 		}
 	}
+	last := &backstop{pool: pool, log: log}
 	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{
 		ID: id, Queues: queues, Workers: workers, Logger: log,
 		FetchCooldown: fetchCooldown, FetchPollInterval: pollUrgentEvery, JobTimeout: jobTimeout,
 		CompletedJobRetentionPeriod: keepFinished, CancelledJobRetentionPeriod: keepFinished,
+		DiscardedJobRetentionPeriod: keepDiscarded, RescueStuckJobsAfter: neverRescued,
+		ErrorHandler: last, Plugins: []rivertype.Plugin{last},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make job client: %w", err)

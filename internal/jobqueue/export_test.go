@@ -4,12 +4,19 @@ import "context"
 
 // What the tests of this package name.
 const (
-	OldestLiveSQL = oldestLive
-	ReadyAgesSQL  = readyAges
-	SilenceMax    = silenceMax
-	CalmRounds    = calmRounds
-	MaxAttempts   = maxAttempts
-	NotifyChannel = notifyChannel
+	OldestLiveSQL   = oldestLive
+	ReadyAgesSQL    = readyAges
+	DiscardedSQL    = discarded
+	BeatEvery       = beatEvery
+	BeatTimeout     = beatTimeout
+	SilenceMax      = silenceMax
+	PollUrgentEvery = pollUrgentEvery
+	RunMax          = runMax
+	CalmRounds      = calmRounds
+	MaxAttempts     = maxAttempts
+	NotifyChannel   = notifyChannel
+	DeadMaxRows     = deadMaxRows
+	ErrorMaxBytes   = errorMaxBytes
 )
 
 // BeatOnce writes one heartbeat.

@@ -25,6 +25,10 @@ const (
 	// calmRounds is how many rounds the reaper leaves out after a heartbeat of its own failed: then the
 	// database was away, nobody could beat, and silence says nothing yet.
 	calmRounds = int32(silenceMax / beatEvery)
+	// runMax is how long a job may count as running although its worker lives: past its timeout the
+	// worker does not have it, since the reply to its fetch was lost or its end could not be recorded.
+	// What is left over would hide every younger row of its queue from the sweeper.
+	runMax = jobTimeout + 15*time.Second
 )
 
 // Instance is one worker process: it beats, and it reaps the jobs of those that do not.
@@ -94,18 +98,23 @@ func (i *Instance) beat(ctx context.Context) error {
 	return nil
 }
 
-// takeOver ends the running jobs whose worker does not beat and inserts them again. A worker that was
-// only asleep completes nothing when it wakes: River completes a job only while it is running, and
-// every effect is guarded by the rows. The new job keeps the count of attempts, so that its worker knows
-// that a call may have been sent before.
+// takeOver ends the running jobs whose worker does not beat, or does not have them any more, and inserts
+// them again: with the count of attempts, so that their worker knows that a call may have been sent before,
+// in their lane, and as old as they were. A worker that was only asleep completes nothing when it wakes:
+// River completes a job only while it is running, and every effect is guarded by the rows.
+//
+// An instance whose own heartbeat is old takes nothing over: it was asleep itself, or nobody could beat.
 const takeOver = `
 WITH lost AS (
     UPDATE river_job j
        SET state = 'cancelled', finalized_at = clock_timestamp()
      WHERE j.state = 'running'
-       AND NOT EXISTS (SELECT FROM instances i
-                        WHERE i.id = j.attempted_by[cardinality(j.attempted_by)]
-                          AND i.heartbeat_at >= clock_timestamp() - $1::interval)
+       AND EXISTS (SELECT FROM instances me
+                    WHERE me.id = $3 AND me.heartbeat_at >= clock_timestamp() - $1::interval)
+       AND (j.attempted_at < clock_timestamp() - $4::interval
+            OR NOT EXISTS (SELECT FROM instances i
+                            WHERE i.id = j.attempted_by[cardinality(j.attempted_by)]
+                              AND i.heartbeat_at >= clock_timestamp() - $1::interval))
     RETURNING j.args, j.attempt, j.kind, j.max_attempts, j.metadata, j.priority, j.queue, j.scheduled_at
 ), added AS (
     INSERT INTO river_job (args, attempt, kind, max_attempts, metadata, priority, queue, scheduled_at, state)
@@ -125,7 +134,8 @@ func (i *Instance) reap(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
 	defer cancel()
 	var jobs, queues int64
-	err := i.Pool.QueryRow(ctx, takeOver, pgtx.Interval(silenceMax), notifyChannel).Scan(&jobs, &queues)
+	err := i.Pool.QueryRow(ctx, takeOver, pgtx.Interval(silenceMax), notifyChannel, i.ID,
+		pgtx.Interval(runMax)).Scan(&jobs, &queues)
 	if err != nil {
 		return fmt.Errorf("take over jobs of dead workers: %w", err)
 	}

@@ -2,6 +2,7 @@ package jobqueue_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -25,12 +26,21 @@ func newInstance(pool *pgxpool.Pool, id string) *jobqueue.Instance {
 	}
 }
 
+// reapAs makes one round of the reaper of an instance that lives.
+func reapAs(t *testing.T, pool *pgxpool.Pool, id string) {
+	t.Helper()
+	me := newInstance(pool, id)
+	require.NoError(t, me.BeatOnce(t.Context()))
+	require.NoError(t, me.ReapOnce(t.Context()))
+}
+
 // claim makes a running job of an instance.
 func claim(t *testing.T, pool *pgxpool.Pool, n int, by ...string) {
 	t.Helper()
 	enqueue(t, pool, job(jobqueue.QueueRisk, n, now(t, pool)))
 	_, err := pool.Exec(t.Context(), `
-UPDATE river_job SET state = 'running', attempt = 1, attempted_by = $2 WHERE args ->> 'n' = $1`,
+UPDATE river_job SET state = 'running', attempt = 1, attempted_by = $2, attempted_at = clock_timestamp()
+ WHERE args ->> 'n' = $1`,
 		strconv.Itoa(n), by)
 	require.NoError(t, err)
 }
@@ -100,7 +110,7 @@ func TestManyReapersTakeEachJobOverOnce(t *testing.T) {
 		group.Go(func() {
 			me := newInstance(pool, fmt.Sprint("reaper-", i))
 			me.Reaped = func(jobs int64) { reaped.Add(jobs) }
-			if err := me.ReapOnce(t.Context()); err != nil {
+			if err := errors.Join(me.BeatOnce(t.Context()), me.ReapOnce(t.Context())); err != nil {
 				t.Error(err)
 			}
 		})
@@ -119,7 +129,7 @@ func TestATakenOverJobIsWorkedWithItsCountOfAttempts(t *testing.T) {
 		slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	start(t, client)
-	require.NoError(t, newInstance(pool, "me").ReapOnce(t.Context()))
+	reapAs(t, pool, "me")
 	got := receive(t, worked)
 	require.Equal(t, 1, got.Args.N)
 	require.Equal(t, 2, got.Attempt, "its worker knows that it ran before")
@@ -140,6 +150,70 @@ func TestSilenceSaysNothingRightAfterTheDatabaseWasAway(t *testing.T) {
 	}
 	require.NoError(t, me.ReapOnce(t.Context()))
 	require.Zero(t, count(t, pool, "SELECT count(*) FROM river_job WHERE state = 'running'"))
+}
+
+// TestDeathIsFoundInTimeWhateverWasAway holds the numbers of the promise: work of a killed process goes on
+// within five seconds of its death, and of the database's return.
+func TestDeathIsFoundInTimeWhateverWasAway(t *testing.T) {
+	t.Parallel()
+	calm := time.Duration(jobqueue.CalmRounds)
+	const found = jobqueue.BeatEvery + jobqueue.PollUrgentEvery // a round of the reaper, and a fetch
+	require.Less(t, jobqueue.SilenceMax+found, 5*time.Second)
+	require.Less(t, (calm+1)*jobqueue.BeatEvery+found, 5*time.Second)
+	require.Greater(t, (calm+1)*jobqueue.BeatEvery, jobqueue.BeatEvery+jobqueue.BeatTimeout,
+		"by then everybody who lives has beaten again")
+}
+
+// TestTheOnlyProcessIsKilledAndComesBack shows that the reaper need not have outlived the death.
+func TestTheOnlyProcessIsKilledAndComesBack(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	require.NoError(t, newInstance(pool, "killed").BeatOnce(t.Context()))
+	claim(t, pool, 1, "killed")
+	workers, worked := newWorkers()
+	client, err := jobqueue.NewClient(pool, "next", map[string]int{jobqueue.QueueRisk: 1}, workers,
+		slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	next := newInstance(pool, "next")
+	require.NoError(t, next.Start(t.Context()))
+	t.Cleanup(func() { require.NoError(t, next.Stop(context.WithoutCancel(t.Context()))) })
+	start(t, client)
+	got := receive(t, worked)
+	require.Equal(t, 2, got.Attempt)
+	var last time.Time
+	require.NoError(t, pool.QueryRow(t.Context(),
+		"SELECT heartbeat_at FROM instances WHERE id = 'killed'").Scan(&last))
+	silence := got.AttemptedAt.Sub(last)
+	t.Logf("worked again %s after the last heartbeat", silence)
+	require.Greater(t, silence, jobqueue.SilenceMax)
+	require.Less(t, silence, 15*time.Second, "five are promised, and this machine may be busy")
+}
+
+func TestAnInstanceThatWasAsleepTakesNothingOverBeforeItBeats(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	silent(t, pool, "asleep", time.Hour)
+	claim(t, pool, 1, "asleep")
+	me := newInstance(pool, "asleep")
+	require.NoError(t, me.ReapOnce(t.Context()))
+	require.NoError(t, me.BeatOnce(t.Context()))
+	require.NoError(t, me.ReapOnce(t.Context()))
+	require.Equal(t, 1, count(t, pool, "SELECT count(*) FROM river_job WHERE state = 'running'"))
+}
+
+func TestAJobThatItsLivingWorkerDoesNotHaveIsTakenOver(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	claim(t, pool, 1, "me")
+	claim(t, pool, 2, "me")
+	_, err := pool.Exec(t.Context(), `
+UPDATE river_job SET attempted_at = clock_timestamp() - $1::interval WHERE args ->> 'n' = '1'`,
+		pgtx.Interval(jobqueue.RunMax))
+	require.NoError(t, err)
+	reapAs(t, pool, "me")
+	require.Equal(t, 1, count(t, pool, `
+SELECT count(*) FROM river_job WHERE state = 'available' AND args ->> 'n' = '1'`))
+	require.Equal(t, 1, count(t, pool, "SELECT count(*) FROM river_job WHERE state = 'running'"))
 }
 
 func TestAnInstanceBeatsFromStartToStop(t *testing.T) {
@@ -165,11 +239,10 @@ func TestThoseWhoAreLongGoneAreForgottenAndMayComeBack(t *testing.T) {
 	pool := pgtest.New(t)
 	silent(t, pool, "gone", time.Hour)
 	silent(t, pool, "dead", 2*jobqueue.SilenceMax)
-	me := newInstance(pool, "me")
-	require.NoError(t, me.ReapOnce(t.Context()))
-	require.Equal(t, 1, count(t, pool, "SELECT count(*) FROM instances"), "people should see the dead one")
+	reapAs(t, pool, "me")
+	require.Equal(t, 2, count(t, pool, "SELECT count(*) FROM instances"), "people should see the dead one")
 	require.NoError(t, newInstance(pool, "gone").BeatOnce(t.Context()))
-	require.Equal(t, 2, count(t, pool, "SELECT count(*) FROM instances"))
+	require.Equal(t, 3, count(t, pool, "SELECT count(*) FROM instances"))
 }
 
 func TestAnInstanceThatCannotBeatDoesNotStart(t *testing.T) {

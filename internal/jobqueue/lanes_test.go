@@ -122,7 +122,7 @@ func TestWhatWasTakenOverIsNotHandedBackAsWell(t *testing.T) {
 	claim(t, pool, 1, "dead")
 	var id int64
 	require.NoError(t, pool.QueryRow(t.Context(), "SELECT id FROM river_job").Scan(&id))
-	require.NoError(t, newInstance(pool, "me").ReapOnce(t.Context()))
+	reapAs(t, pool, "me")
 	require.NoError(t, jobqueue.HandBack(t.Context(), pool, jobqueue.Returned{ID: id, Args: ping{1}}))
 	require.NoError(t, jobqueue.HandBack(t.Context(), pool, jobqueue.Returned{ID: id + 100, Args: ping{1}}))
 	require.Equal(t, 1, count(t, pool, "SELECT count(*) FROM river_job WHERE state = 'available'"))
@@ -170,14 +170,19 @@ func TestEachLaneHasAnAgeAndTheQueueTheLargest(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
-func requireProbe(t *testing.T, pool *pgxpool.Pool, sql string, args ...any) {
+func explain(t *testing.T, pool *pgxpool.Pool, sql string, args ...any) string {
 	t.Helper()
 	rows, err := pool.Query(t.Context(), "EXPLAIN "+sql, args...)
 	require.NoError(t, err)
 	plan, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	require.NoError(t, err)
-	text := strings.Join(plan, "\n")
-	require.Contains(t, text, "Index Only Scan using river_job_prioritized_fetching_index")
-	require.NotContains(t, text, "Seq Scan")
-	require.NotContains(t, text, "Sort Key: j.")
+	return strings.Join(plan, "\n")
+}
+
+func requireProbe(t *testing.T, pool *pgxpool.Pool, sql string, args ...any) {
+	t.Helper()
+	plan := explain(t, pool, sql, args...)
+	require.Contains(t, plan, "Index Only Scan using river_job_prioritized_fetching_index")
+	require.NotContains(t, plan, "Seq Scan")
+	require.NotContains(t, plan, "Sort Key: j.")
 }

@@ -6,6 +6,9 @@
 // Invariant: after Run or Pipeline returned nil the transaction is committed; after an error the
 // connection is clean or closed. After an error for which Unknown is true the commit may have
 // happened: ask by key, never assume.
+//
+// The time that a context leaves is the server's limit too, a little less: a statement that takes too long
+// ends there, as context.DeadlineExceeded, and the connection stays. With too little left nothing is begun.
 package pgtx
 
 import (
@@ -34,8 +37,17 @@ func Run(ctx context.Context, pool *pgxpool.Pool, name string, fn func(context.C
 	if InTx(ctx) {
 		return fmt.Errorf("transaction %s: another one is open in this context", name)
 	}
+	conn, err := pool.Acquire(ctx)
+	if err != nil {
+		return fmt.Errorf("transaction %s: acquire connection: %w", name, err)
+	}
+	defer conn.Release()
+	limit, err := serverLimit(ctx)
+	if err != nil {
+		return fmt.Errorf("transaction %s: not begun: %w", name, err)
+	}
 	//nolint:forbidigo // the one place that opens transactions
-	tx, err := pool.Begin(ctx)
+	tx, err := conn.BeginTx(ctx, begin(limit))
 	if err != nil {
 		return fmt.Errorf("transaction %s: begin: %w", name, err)
 	}
@@ -45,11 +57,11 @@ func Run(ctx context.Context, pool *pgxpool.Pool, name string, fn func(context.C
 		_ = tx.Rollback(ctx) // after a commit it does nothing; if it fails, the pool closes the connection
 	}()
 	if err := fn(context.WithValue(ctx, inTxKey{}, name), tx); err != nil {
-		return fmt.Errorf("transaction %s: %w", name, err)
+		return fmt.Errorf("transaction %s: %w", name, overdue(ctx, limit, err))
 	}
 	commit := func() error { return tx.Commit(ctx) }
 	if err := finish(ctx, tx.Conn(), commit); err != nil {
-		return fmt.Errorf("transaction %s: commit: %w", name, err)
+		return fmt.Errorf("transaction %s: commit: %w", name, overdue(ctx, limit, err))
 	}
 	return nil
 }
@@ -69,20 +81,24 @@ func Pipeline(
 		return fmt.Errorf("transaction %s: acquire connection: %w", name, err)
 	}
 	defer conn.Release()
+	limit, err := serverLimit(ctx)
+	if err != nil {
+		return fmt.Errorf("transaction %s: not begun: %w", name, err)
+	}
 	var reads, writes pgx.Batch
-	reads.Queue("begin")
+	queueBegin(&reads, limit)
 	read(&reads)
 	err = conn.SendBatch(ctx, &reads).Close()
 	if err == nil {
 		err = decide(&writes)
 	}
 	if err != nil {
-		return fmt.Errorf("transaction %s: %w", name, errors.Join(err, rollback(ctx, conn)))
+		return fmt.Errorf("transaction %s: %w", name, errors.Join(overdue(ctx, limit, err), rollback(ctx, conn)))
 	}
 	writes.Queue("commit")
 	commit := func() error { return conn.SendBatch(ctx, &writes).Close() }
 	if err := finish(ctx, conn.Conn(), commit); err != nil {
-		return fmt.Errorf("transaction %s: %w", name, errors.Join(err, rollback(ctx, conn)))
+		return fmt.Errorf("transaction %s: %w", name, errors.Join(overdue(ctx, limit, err), rollback(ctx, conn)))
 	}
 	return nil
 }
@@ -148,6 +164,7 @@ const (
 	codeSerialization       = "40001"
 	codeDeadlock            = "40P01"
 	codeLockTimeout         = "55P03"
+	codeCanceled            = "57014" // by statement_timeout, or at the wish of the client
 	codeRowsMissed          = "HF001" // raised by our assert_rows
 
 	classConnection = "08"
