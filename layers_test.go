@@ -40,7 +40,7 @@ var layers = []layer{
 		"platform",
 		[]string{
 			"internal/config", "internal/groupcommit", "internal/jobqueue", "internal/outbound",
-			"internal/pgtx", "internal/telemetry",
+			"internal/pgtx", "internal/slots", "internal/telemetry",
 		},
 		[]string{"leaf", "platform"},
 	},

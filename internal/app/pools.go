@@ -22,8 +22,10 @@ const (
 	workLockMax = "500ms"
 	idleInTxMax = "2s"
 	connectMax  = 5 * time.Second
-	// opsConns is the size of the pool for heartbeats, health and the admin side.
-	opsConns = 3
+	// opsConns is the size of the pool for heartbeats, leases of places, health and the admin side. The
+	// two leases have a connection each: a slow reaper or a person must not make them late, since a
+	// worker whose lease ends stops calling.
+	opsConns = 5
 )
 
 // poolSettings are what differs between the pools.
@@ -100,7 +102,7 @@ func riverPool(ctx context.Context, cfg config.Config) (*pgxpool.Pool, error) {
 	})
 }
 
-// opsPool is for heartbeats, health and the admin side: it works while the others are busy.
+// opsPool is for heartbeats, leases, health and the admin side: it works while the others are busy.
 func opsPool(ctx context.Context, cfg config.Config) (*pgxpool.Pool, error) {
 	return openPool(ctx, cfg.DatabaseURL, poolSettings{
 		name: "ops", size: opsConns, params: map[string]string{"lock_timeout": workLockMax, "jit": "off"},

@@ -23,6 +23,7 @@ import (
 	"example.com/holdfast/internal/outbound/notify"
 	"example.com/holdfast/internal/outbound/risk"
 	"example.com/holdfast/internal/pgtx"
+	"example.com/holdfast/internal/slots"
 	"example.com/holdfast/internal/telemetry"
 	"example.com/holdfast/internal/tenancy"
 	"example.com/holdfast/internal/transfer"
@@ -33,6 +34,12 @@ const (
 	sweepEvery   = time.Second
 	cleanupEvery = time.Minute
 	roundMax     = 10 * time.Second
+)
+
+// The dependencies, as errors, metrics and limits name them.
+const (
+	riskAPI         = "risk_api"
+	notificationAPI = "notification_api"
 )
 
 // Worker is the process that takes transfers and orders through their steps. It works between Start and Stop.
@@ -46,6 +53,7 @@ type Worker struct {
 	transfers *transfer.Service
 	orders    *order.Service
 	instance  *jobqueue.Instance
+	leases    [2]*slots.Lease
 	client    *river.Client[pgx.Tx]
 	admin     *listener
 	draining  atomic.Bool
@@ -65,13 +73,16 @@ func NewWorker(
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}
-	riskDoor, err := door("risk_api", cfg.Risk, riskVia, env)
+	riskDoor, err := door(riskAPI, cfg.Risk, riskVia, env)
 	if err != nil {
 		return nil, err
 	}
-	notifyDoor, err := door("notification_api", cfg.Notify, notifyVia, env)
+	notifyDoor, err := door(notificationAPI, cfg.Notify, notifyVia, env)
 	if err != nil {
 		return nil, err
+	}
+	w.leases = [...]*slots.Lease{
+		w.lease(riskAPI, cfg.Risk, riskDoor), w.lease(notificationAPI, cfg.Notify, notifyDoor),
 	}
 	w.transfers = transfer.NewService(transfer.Config{
 		Pool: w.domain, Risk: risk.New(riskDoor), Notify: notify.New(notifyDoor), Metrics: env.Metrics,
@@ -106,6 +117,17 @@ func door(name string, d config.Dependency, via http.RoundTripper, env Env) (*ou
 	})
 }
 
+// lease lends a door its places. Without one the door lets nobody out.
+func (w *Worker) lease(name string, d config.Dependency, out *outbound.Client) *slots.Lease {
+	places := out.Bulkhead()
+	places.SetLimit(0, time.Time{})
+	return &slots.Lease{
+		Dependency: name, Holder: w.env.Instance, Default: d.Limit, CallTimeout: d.Timeout, Pool: w.ops,
+		Log: w.env.Log, Now: w.env.Now, InUse: func() int { return places.Stats().InFlight },
+		Apply: places.SetLimit,
+	}
+}
+
 // Checks are what has to work before the worker counts as ready.
 func (w *Worker) Checks() []httpapi.Check {
 	return []httpapi.Check{
@@ -124,10 +146,16 @@ func (w *Worker) ListenAdmin() {
 	w.admin = newListener("worker's admin listener", w.cfg.AdminAddr, withMetrics(handler, w.env), w.env)
 }
 
-// Start beats first, so that a claimed job always has a living owner, and then fetches.
+// Start beats first, so that a claimed job always has a living owner, takes places at the dependencies,
+// and then fetches.
 func (w *Worker) Start(ctx context.Context) error {
 	if err := w.instance.Start(ctx); err != nil {
 		return err
+	}
+	for _, l := range w.leases {
+		if err := l.Start(ctx); err != nil {
+			return err
+		}
 	}
 	w.transfers.Start(ctx)
 	w.orders.Start(ctx)
@@ -152,6 +180,9 @@ func (w *Worker) Stop(ctx context.Context) error {
 	err := w.client.Stop(ctx)
 	w.orders.Stop()
 	w.transfers.Stop()
+	for _, l := range w.leases {
+		err = errors.Join(err, l.Stop(context.WithoutCancel(ctx)))
+	}
 	err = errors.Join(err, w.instance.Stop(context.WithoutCancel(ctx)))
 	if w.admin != nil {
 		err = errors.Join(err, w.admin.stop(ctx))

@@ -2,10 +2,11 @@
 //
 // A caller that finds no free place waits its turn, first come first served, no longer than it said,
 // and is then refused. The limit can change while callers hold places: growing admits waiters at
-// once, shrinking admits nobody until enough holders have finished. The package never cancels a
-// holder, never adapts the limit by itself and does no I/O.
+// once, shrinking admits nobody until enough holders have finished. A limit can have an end, for one that
+// is only lent; from then on nobody is admitted. The package never cancels a holder, never adapts the
+// limit by itself and does no I/O.
 //
-// Invariant: a caller is admitted only while fewer than the limit are in flight.
+// Invariant: a caller is admitted only while fewer than the limit are in flight and the limit has not ended.
 package bulkhead
 
 import (
@@ -63,6 +64,7 @@ type Bulkhead struct {
 
 	mu      sync.Mutex
 	stats   Stats
+	until   time.Time // end of the limit; zero for none
 	waiters list.List // of *waiter, oldest first
 }
 
@@ -73,7 +75,7 @@ type waiter struct {
 }
 
 // New returns a bulkhead with limit places. A limit of zero or less admits nobody until SetLimit.
-// The clock measures waits only.
+// The clock measures waits and the end of a limit.
 func New(name string, limit int, now func() time.Time) *Bulkhead {
 	b := &Bulkhead{name: name, now: now, stats: Stats{Name: name, Limit: max(limit, 0)}}
 	b.release = b.giveBack
@@ -87,7 +89,7 @@ func (b *Bulkhead) Acquire(ctx context.Context, maxWait time.Duration) (func(), 
 		return nil, fmt.Errorf("bulkhead %s: %w", b.name, err)
 	}
 	b.mu.Lock()
-	if b.stats.InFlight < b.stats.Limit && b.waiters.Len() == 0 {
+	if b.waiters.Len() == 0 && b.hasPlace() {
 		b.stats.InFlight++
 		b.stats.Admitted++
 		b.mu.Unlock()
@@ -151,7 +153,7 @@ func (b *Bulkhead) giveBack() {
 
 // admitWaiters lets the oldest waiters in while there are places; mu is held.
 func (b *Bulkhead) admitWaiters() {
-	for b.stats.InFlight < b.stats.Limit && b.waiters.Len() > 0 {
+	for b.waiters.Len() > 0 && b.hasPlace() {
 		w, _ := b.waiters.Remove(b.waiters.Front()).(*waiter)
 		w.admitted = true
 		b.stats.InFlight++
@@ -162,12 +164,19 @@ func (b *Bulkhead) admitWaiters() {
 	}
 }
 
+// hasPlace says whether one more may come in now; mu is held.
+func (b *Bulkhead) hasPlace() bool {
+	return b.stats.InFlight < b.stats.Limit && (b.until.IsZero() || b.now().Before(b.until))
+}
+
 // SetLimit changes the number of places from now on; below zero counts as zero. Holders keep
-// theirs, so in flight may exceed a smaller limit until they finish.
-func (b *Bulkhead) SetLimit(limit int) {
+// theirs, so in flight may exceed a smaller limit until they finish. From until on nobody is admitted;
+// the zero time is no end. Waiters do not notice the end by themselves: they wait for a later SetLimit,
+// no longer than they said.
+func (b *Bulkhead) SetLimit(limit int, until time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.stats.Limit = max(limit, 0)
+	b.stats.Limit, b.until = max(limit, 0), until
 	b.admitWaiters()
 }
 

@@ -16,6 +16,9 @@ import (
 
 const anHour = time.Hour
 
+// forEver is the end of a limit that has none.
+var forEver time.Time
+
 // clock moves by hand; inside a synctest bubble pass moves the bubble's timers along.
 type clock struct{ elapsed atomic.Int64 }
 
@@ -115,7 +118,7 @@ func TestANewcomerDoesNotOvertakeAWaiter(t *testing.T) {
 		synctest.Wait()
 		_, err := b.Acquire(t.Context(), 0)
 		require.ErrorIs(t, err, bulkhead.ErrFull)
-		b.SetLimit(1)
+		b.SetLimit(1, forEver)
 		synctest.Wait()
 		require.Zero(t, b.Stats().InFlight)
 	})
@@ -130,7 +133,7 @@ func TestShrinkingAdmitsNobodyUntilHoldersFinish(t *testing.T) {
 		require.NoError(t, err)
 		holders = append(holders, release)
 	}
-	b.SetLimit(1)
+	b.SetLimit(1, forEver)
 	for _, release := range holders {
 		_, err := b.Acquire(t.Context(), 0)
 		require.ErrorIs(t, err, bulkhead.ErrFull)
@@ -149,11 +152,56 @@ func TestGrowingAdmitsWaitersAtOnce(t *testing.T) {
 			go func() { _, _ = b.Acquire(t.Context(), anHour) }()
 		}
 		synctest.Wait()
-		b.SetLimit(2)
+		b.SetLimit(2, forEver)
 		require.Equal(t, 2, b.Stats().InFlight)
 		require.Equal(t, 1, b.Stats().Waiting)
-		b.SetLimit(3)
+		b.SetLimit(3, forEver)
 		synctest.Wait()
+	})
+}
+
+func TestALimitThatHasEndedAdmitsNobody(t *testing.T) {
+	t.Parallel()
+	var now clock
+	b := bulkhead.New("db", 0, now.now)
+	b.SetLimit(2, now.now().Add(time.Second))
+	now.elapsed.Add(int64(time.Second) - 1)
+	release, err := b.Acquire(t.Context(), 0)
+	require.NoError(t, err)
+	now.elapsed.Add(1)
+	_, err = b.Acquire(t.Context(), 0)
+	require.ErrorIs(t, err, bulkhead.ErrFull)
+	require.Equal(t, 1, b.Stats().InFlight, "a holder keeps its place")
+	release()
+	_, err = b.Acquire(t.Context(), 0)
+	require.ErrorIs(t, err, bulkhead.ErrFull)
+
+	b.SetLimit(2, forEver)
+	now.elapsed.Add(int64(anHour))
+	release, err = b.Acquire(t.Context(), 0)
+	require.NoError(t, err)
+	release()
+}
+
+func TestAPlaceThatIsFreedAfterTheEndGoesToNobodyUntilTheLimitIsRenewed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var now clock
+		b := bulkhead.New("db", 0, now.now)
+		b.SetLimit(1, now.now().Add(time.Second))
+		release, err := b.Acquire(t.Context(), 0)
+		require.NoError(t, err)
+		go func() { _, _ = b.Acquire(t.Context(), anHour) }()
+		synctest.Wait()
+		now.pass(time.Second)
+		release()
+		require.Equal(t, 1, b.Stats().Waiting)
+		require.Zero(t, b.Stats().InFlight)
+
+		b.SetLimit(1, now.now().Add(time.Second))
+		synctest.Wait()
+		require.Zero(t, b.Stats().Waiting)
+		require.Equal(t, 1, b.Stats().InFlight)
 	})
 }
 
@@ -175,7 +223,7 @@ func TestACancelledCallerLeavesTheQueue(t *testing.T) {
 		require.EqualValues(t, 1, b.Stats().Abandoned)
 		require.Zero(t, b.Stats().Waiting)
 
-		b.SetLimit(1)
+		b.SetLimit(1, forEver)
 		_, err = b.Acquire(ctx, anHour)
 		require.ErrorIs(t, err, context.Canceled, "an ended context takes no place")
 		require.Zero(t, b.Stats().InFlight)
@@ -216,7 +264,7 @@ func TestAdmissionFollowsTheModel(t *testing.T) {
 			},
 			"set limit": func(t *rapid.T) {
 				limit = rapid.IntRange(0, 4).Draw(t, "new limit")
-				b.SetLimit(limit)
+				b.SetLimit(limit, forEver)
 			},
 			"": func(t *rapid.T) {
 				if got := b.Stats(); got.InFlight != len(held) || got.Limit != limit {
@@ -264,7 +312,7 @@ func TestNoPlaceIsLostOrDoubledUnderCancelAndResize(t *testing.T) {
 			})
 		}
 		for _, limit := range limits {
-			b.SetLimit(limit)
+			b.SetLimit(limit, forEver)
 		}
 		callers.Wait()
 

@@ -18,6 +18,7 @@ import (
 	"github.com/caarlos0/env/v11"
 
 	"example.com/holdfast/internal/outbound/payout"
+	"example.com/holdfast/internal/slots"
 )
 
 // Config is the settings of an api or worker process.
@@ -67,9 +68,11 @@ type Config struct {
 // Dependency is the settings of one dependency.
 type Dependency struct {
 	URL string `env:"URL"`
-	// Limit is how many calls may be in flight; zero takes the default of the dependency.
+	// Limit is how many calls may be in flight over all processes, where nobody has set a limit yet: the
+	// first process writes it down, and then what is written wins. It also is how many jobs a worker has
+	// in hand. Zero takes the default of the dependency.
 	Limit int `env:"LIMIT"`
-	// Timeout bounds one attempt.
+	// Timeout bounds one attempt; it has to fit into a lease of places.
 	Timeout time.Duration `env:"TIMEOUT" envDefault:"1s"`
 	// WaitMax bounds the wait for a place.
 	WaitMax time.Duration `env:"WAIT_MAX" envDefault:"2s"`
@@ -142,8 +145,11 @@ func (c Config) validate() error {
 	check(c.LogFormat == "json" || c.LogFormat == "text",
 		"HOLDFAST_LOG_FORMAT %q is neither json nor text", c.LogFormat)
 	for name, d := range map[string]Dependency{"RISK": c.Risk, "NOTIFY": c.Notify} {
-		check(d.Limit > 0, "HOLDFAST_%s_LIMIT has to be positive", name)
-		check(d.Timeout > 0, "HOLDFAST_%s_TIMEOUT has to be positive", name)
+		check(d.Limit > 0 && d.Limit <= slots.PlacesMax, "HOLDFAST_%s_LIMIT has to be 1 to %d", name,
+			slots.PlacesMax)
+		check(d.Timeout > 0 && d.Timeout <= slots.CallTimeoutMax,
+			"HOLDFAST_%s_TIMEOUT has to be positive and at most %v, to fit into a lease of places", name,
+			slots.CallTimeoutMax)
 		check(d.WaitMax > 0, "HOLDFAST_%s_WAIT_MAX has to be positive", name)
 	}
 	if c.PayoutCallbackSecret != "" {

@@ -1,0 +1,9 @@
+package slots_test
+
+import (
+	"testing"
+
+	"example.com/holdfast/internal/pgtest"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
