@@ -57,8 +57,11 @@ type fakeService struct {
 	filters []transfer.Filter
 	waited  []time.Duration
 	woken   []transfer.Ref
-	err     error
-	refuse  *problem.Error
+	limits  []LimitChange
+	// postures are those of acme, the latest first.
+	postures []transfer.Posture
+	err      error
+	refuse   *problem.Error
 	// block, if there is one, holds every call up until it is closed or the context ends.
 	block chan struct{}
 	panic any
@@ -238,14 +241,6 @@ func (f *fakeService) Events(ctx context.Context, ref transfer.Ref, after int32)
 		Seq: 1, Type: "transfer.accepted", To: "accepted", Actor: "api:acme", Cause: "request:1",
 		Data: json.RawMessage(`{"a":1}`), At: noon,
 	}}, nil
-}
-
-func (f *fakeService) Wake(ctx context.Context, ref transfer.Ref) error {
-	if err := f.enter(ctx); err != nil {
-		return err
-	}
-	f.woken = append(f.woken, ref)
-	return nil
 }
 
 func (f *fakeService) Reviews(ctx context.Context, limit int) ([]transfer.Transfer, error) {

@@ -60,6 +60,18 @@ type TransferDesk interface {
 type TransferCare interface {
 	// Wake lets a payout be looked at now. It changes nothing of a transfer that does not wait for the rail.
 	Wake(ctx context.Context, ref transfer.Ref) error
+	// Attempts are the calls for a transfer that gave no answer, in their order.
+	Attempts(ctx context.Context, ref transfer.Ref) ([]transfer.Attempt, error)
+}
+
+// Postures says what happens to transfers when their risk cannot be asked about.
+type Postures interface {
+	// Postures are the versions of a tenant's postures, the latest of each currency first.
+	Postures(ctx context.Context, tenantID uuid.UUID, limit int) ([]transfer.Posture, error)
+	ChangePosture(
+		ctx context.Context, key idempotency.Keyed, p transfer.Posture,
+		render func(transfer.Posture) idempotency.Response,
+	) (idempotency.Response, error)
 }
 
 // Transfers is the transfer service.
@@ -68,6 +80,7 @@ type Transfers interface {
 	TransferReader
 	TransferDesk
 	TransferCare
+	Postures
 }
 
 // AccountWriter opens and changes accounts.
@@ -212,14 +225,16 @@ const (
 	DefaultRatePerSecond = 20_000
 )
 
-// Config is what a listener works with. Keys, Transfers, Accounts, Orders, Inventory, Now and Log have
-// to be there; the admin listener needs no Accounts, Orders and Inventory.
+// Config is what a listener works with. Keys, Transfers, Now and Log have to be there; the public listener
+// needs Accounts, Orders and Inventory, and the admin listener Dependencies and Backlog.
 type Config struct {
-	Keys      Keys
-	Transfers Transfers
-	Accounts  Accounts
-	Orders    Orders
-	Inventory Inventory
+	Keys         Keys
+	Transfers    Transfers
+	Accounts     Accounts
+	Orders       Orders
+	Inventory    Inventory
+	Dependencies Dependencies
+	Backlog      Backlog
 	// Admit is asked before a creating request is read; an error is its answer. Nil admits all.
 	Admit func(Admission) error
 	// Checks are what /readyz of the admin listener runs.

@@ -165,11 +165,21 @@ func publicRoutes() []served[public] {
 //
 //nolint:lll // one line per route
 func adminRoutes() []served[admin] {
-	const review = "/admin/v1/tenants/{tenant_id}/transfers/{id}/review"
+	const (
+		tenant = "/admin/v1/tenants/{tenant_id}"
+		review = tenant + "/transfers/{id}/review"
+	)
 	return []served[admin]{
 		{route{get, "/livez", "getLivez", open, reads, readBudget, 0, nil}, (*admin).GetLivez},
 		{route{get, "/readyz", "getReadyz", open, reads, readBudget, 0, nil}, (*admin).GetReadyz},
 		{route{get, "/admin/v1/reviews", "listReviews", views, reads, readBudget, 0, []string{"limit"}}, (*admin).ListReviews},
 		{route{post, review, "decideReview", operates, changes, writeBudget, key | body, nil}, (*admin).DecideReview},
+		{route{get, tenant + "/transfers/{id}/attempts", "listTransferAttempts", views, reads, readBudget, 0, nil}, (*admin).ListTransferAttempts},
+		{route{get, tenant + "/risk-postures", "listRiskPostures", views, reads, readBudget, 0, []string{"limit"}}, (*admin).ListRiskPostures},
+		{route{put, tenant + "/risk-postures/{currency}", "setRiskPosture", operates, changes, writeBudget, key | body, nil}, (*admin).SetRiskPosture},
+		{route{get, "/admin/v1/dependencies", "listDependencies", views, reads, readBudget, 0, nil}, (*admin).ListDependencies},
+		{route{put, "/admin/v1/dependencies/{dependency}/limit", "setDependencyLimit", operates, changes, writeBudget, key | body, nil}, (*admin).SetDependencyLimit},
+		{route{get, "/admin/v1/queues", "listQueues", views, reads, readBudget, 0, nil}, (*admin).ListQueues},
+		{route{get, "/admin/v1/dead-letters", "listDeadLetters", views, reads, readBudget, 0, []string{"limit"}}, (*admin).ListDeadLetters},
 	}
 }
