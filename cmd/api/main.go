@@ -6,8 +6,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"example.com/holdfast/internal/app"
 	"example.com/holdfast/internal/config"
@@ -21,7 +19,7 @@ func main() {
 }
 
 func run() error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := app.UntilSignal(context.Background())
 	defer stop()
 	app.TuneGC(os.Getenv("GOGC"))
 	cfg, err := config.Load(os.Environ())
@@ -36,5 +34,5 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	return app.Run(ctx, cfg.DrainMax, api)
+	return app.Run(ctx, cfg.Drain, api)
 }

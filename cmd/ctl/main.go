@@ -5,9 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 
 	"github.com/alecthomas/kong"
 
@@ -25,7 +23,7 @@ type cli struct {
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := app.UntilSignal(context.Background())
 	var c cli
 	k := kong.Parse(&c, kong.Name("ctl"), kong.UsageOnError(),
 		kong.Vars{"version": app.Version(), "data": dataDir()},

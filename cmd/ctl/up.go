@@ -76,7 +76,7 @@ func (c *upCmd) Run(ctx context.Context) (err error) {
 		return err
 	}
 	ready := announcement{api: api, cfg: cfg, demo: demo, began: began}
-	err = app.Run(ctx, cfg.DrainMax, worker, api, ready)
+	err = app.Run(ctx, cfg.Drain, worker, api, ready)
 	if cause := context.Cause(ctx); errors.Is(cause, errDatabaseEnded) {
 		return fmt.Errorf("%w (see its last words above, or %s); start again to recover", cause, c.Data)
 	}

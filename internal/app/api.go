@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -24,6 +25,7 @@ type API struct {
 	orders    *order.Service
 	admission *admission
 	draining  atomic.Bool
+	endWaits  context.CancelFunc
 	public    *listener
 	admin     *listener
 }
@@ -45,12 +47,17 @@ func NewAPI(ctx context.Context, cfg config.Config, env Env, further ...httpapi.
 	a.orders = order.NewService(order.Config{
 		Pool: a.domain, Metrics: env.Metrics, Log: env.Log, Instance: env.Instance, Now: env.Now,
 	})
+	ending, endWaits := context.WithCancel(context.WithoutCancel(ctx))
+	a.endWaits = endWaits
 	a.admission = newAdmission(a.ops, cfg.QueueAgeMax, a.transfers.Lane, env)
 	parts := httpapi.Config{
-		Keys: tenancy.NewService(a.domain, env.Now), Transfers: a.transfers,
-		Accounts: ledger.NewService(a.domain), Orders: a.orders, Inventory: inventory.NewService(a.domain),
-		Admit: a.admission.admit, Checks: append(a.checks(), further...), InFlightMax: cfg.InFlightMax,
-		RatePerSecond: cfg.TenantRate, KeyReusedStatus: cfg.MismatchStatus, PayoutCallbackSecret: cfg.PayoutCallbackSecret,
+		Keys: tenancy.NewService(a.domain, env.Now), Accounts: ledger.NewService(a.domain),
+		Transfers: waitingTransfers{a.transfers, untilEnd(ending, a.transfers.Wait, a.transfers.Get)},
+		Orders:    waitingOrders{a.orders, untilEnd(ending, a.orders.Wait, a.orders.Get)},
+		Inventory: inventory.NewService(a.domain),
+		Admit:     a.admission.admit, Checks: append(a.checks(), further...), InFlightMax: cfg.InFlightMax,
+		RatePerSecond: cfg.TenantRate, KeyReusedStatus: cfg.MismatchStatus,
+		PayoutCallbackSecret: cfg.PayoutCallbackSecret,
 		Metrics: env.Metrics, Now: env.Now, Log: env.Log,
 	}
 	a.public = newListener("public API", cfg.Addr, httpapi.New(parts), env)
@@ -66,7 +73,33 @@ func (a *API) checks() []httpapi.Check {
 	}
 }
 
-var errDraining = errors.New("this instance is draining")
+// waitingTransfers are transfers for which a client waits no longer than this process serves.
+type waitingTransfers struct {
+	*transfer.Service
+
+	wait func(context.Context, transfer.Ref, time.Duration) (transfer.Transfer, error)
+}
+
+// Wait waits for the end of a transfer.
+func (w waitingTransfers) Wait(
+	ctx context.Context, ref transfer.Ref, most time.Duration,
+) (transfer.Transfer, error) {
+	return w.wait(ctx, ref, most)
+}
+
+// waitingOrders are orders for which a client waits no longer than this process serves.
+type waitingOrders struct {
+	*order.Service
+
+	wait func(context.Context, order.Ref, time.Duration) (order.Order, error)
+}
+
+// Wait waits for the end of an order.
+func (w waitingOrders) Wait(ctx context.Context, ref order.Ref, most time.Duration) (order.Order, error) {
+	return w.wait(ctx, ref, most)
+}
+
+var errDraining = errors.New("draining")
 
 func serving(draining *atomic.Bool) error {
 	if draining.Load() {
@@ -86,10 +119,17 @@ func (a *API) Start(ctx context.Context) error {
 	return a.public.start(ctx)
 }
 
-// Stop says that it is not ready, answers what it has taken within the context, and leaves.
+// Drain says that it is not ready, and serves on.
+func (a *API) Drain() { a.draining.Store(true) }
+
+// Stop says that it is not ready, answers what it has taken within the context, and leaves. The admin
+// listener tells of it until the end.
 func (a *API) Stop(ctx context.Context) error {
-	a.draining.Store(true)
-	err := a.public.stop(ctx)
+	a.Drain()
+	a.endWaits()
+	serving, cancel := beforeCut(ctx)
+	defer cancel()
+	err := a.public.stop(serving)
 	a.admission.stop()
 	a.orders.Stop()
 	a.transfers.Stop()

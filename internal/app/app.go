@@ -7,12 +7,9 @@
 package app
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -62,38 +59,4 @@ func handler(format string, level slog.Level) slog.Handler {
 		return tint.NewTextHandler(os.Stderr, &tint.Options{Level: level, TimeFormat: time.TimeOnly})
 	}
 	return slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level})
-}
-
-// Service runs between Start and Stop.
-type Service interface {
-	Start(ctx context.Context) error
-	Stop(ctx context.Context) error
-}
-
-// Run starts services in order, waits for ctx to end, and stops what was started in the opposite
-// order, all within drainMax.
-func Run(ctx context.Context, drainMax time.Duration, services ...Service) error {
-	started, err := startAll(ctx, services)
-	if err == nil {
-		<-ctx.Done()
-	}
-	drain, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), drainMax,
-		fmt.Errorf("drain took longer than %s", drainMax))
-	defer cancel()
-	errs := []error{err}
-	for _, s := range slices.Backward(started) {
-		errs = append(errs, s.Stop(drain))
-	}
-	return errors.Join(errs...)
-}
-
-func startAll(ctx context.Context, services []Service) ([]Service, error) {
-	var started []Service
-	for _, s := range services {
-		if err := s.Start(ctx); err != nil {
-			return started, err
-		}
-		started = append(started, s)
-	}
-	return started, nil
 }

@@ -43,7 +43,8 @@ func TestServicesStopInTheOppositeOrder(t *testing.T) {
 	var log []string
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	err := app.Run(ctx, time.Second, fakeService{"a", nil, &log}, fakeService{"b", nil, &log})
+	err := app.Run(ctx, config.Drain{Max: time.Second},
+		fakeService{"a", nil, &log}, fakeService{"b", nil, &log})
 	require.NoError(t, err)
 	require.Equal(t, []string{"start a", "start b", "stop b", "stop a"}, log)
 }
@@ -52,7 +53,8 @@ func TestAServiceThatDoesNotStartStopsThoseBeforeIt(t *testing.T) {
 	t.Parallel()
 	var log []string
 	broken := errors.New("broken")
-	err := app.Run(t.Context(), time.Second, fakeService{"a", nil, &log}, fakeService{"b", broken, &log})
+	err := app.Run(t.Context(), config.Drain{Max: time.Second},
+		fakeService{"a", nil, &log}, fakeService{"b", broken, &log})
 	require.ErrorIs(t, err, broken)
 	require.Equal(t, []string{"start a", "start b", "stop a"}, log)
 }
@@ -96,7 +98,7 @@ func start(t *testing.T, set func(*config.Config)) system {
 	return system{api, demo}
 }
 
-func (s system) call(t *testing.T, method, path, body string, header ...string) (int, string) {
+func (s system) request(t *testing.T, method, path, body string, header ...string) *http.Request {
 	t.Helper()
 	url := "http://" + s.api.Addr() + path
 	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
@@ -106,6 +108,12 @@ func (s system) call(t *testing.T, method, path, body string, header ...string) 
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
+	return r
+}
+
+func (s system) call(t *testing.T, method, path, body string, header ...string) (int, string) {
+	t.Helper()
+	r := s.request(t, method, path, body, header...)
 	reply, err := http.DefaultTransport.RoundTrip(r)
 	require.NoError(t, err)
 	defer func() { _ = reply.Body.Close() }()
@@ -179,6 +187,6 @@ func TestATakenPortIsAClearError(t *testing.T) {
 	require.NoError(t, err)
 	api, err := app.NewAPI(t.Context(), cfg, env)
 	require.NoError(t, err)
-	err = app.Run(t.Context(), time.Second, api)
+	err = app.Run(t.Context(), config.Drain{Max: time.Second}, api)
 	require.ErrorContains(t, err, "is taken by another program")
 }

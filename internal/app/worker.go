@@ -146,6 +146,9 @@ func (w *Worker) ListenAdmin() {
 	w.admin = newListener("worker's admin listener", w.cfg.AdminAddr, withMetrics(handler, w.env), w.env)
 }
 
+// AdminAddr is where the listener of ListenAdmin listens.
+func (w *Worker) AdminAddr() string { return w.admin.addr }
+
 // Start beats first, so that a claimed job always has a living owner, takes places at the dependencies,
 // and then fetches.
 func (w *Worker) Start(ctx context.Context) error {
@@ -172,18 +175,22 @@ func (w *Worker) Start(ctx context.Context) error {
 	return nil
 }
 
-// Stop fetches nothing more, finishes what is in hand within the context, and leaves.
+// Drain says that it is not ready, and works on.
+func (w *Worker) Drain() { w.draining.Store(true) }
+
+// Stop fetches nothing more, finishes what is in hand within the context or gives it back, and leaves the
+// list of the living, so that what it could not even give back is taken over at once. The admin listener
+// tells of it until the end.
 func (w *Worker) Stop(ctx context.Context) error {
-	w.draining.Store(true)
+	w.Drain()
 	w.cancel()
 	w.rounds.Wait()
-	err := w.client.Stop(ctx)
+	err := errors.Join(w.finish(ctx), w.instance.Stop(context.WithoutCancel(ctx)))
 	w.orders.Stop()
 	w.transfers.Stop()
 	for _, l := range w.leases {
 		err = errors.Join(err, l.Stop(context.WithoutCancel(ctx)))
 	}
-	err = errors.Join(err, w.instance.Stop(context.WithoutCancel(ctx)))
 	if w.admin != nil {
 		err = errors.Join(err, w.admin.stop(ctx))
 	}
@@ -194,6 +201,17 @@ func (w *Worker) Stop(ctx context.Context) error {
 		return fmt.Errorf("stop worker: %w", err)
 	}
 	return nil
+}
+
+// finish lets what is in hand end. What does not end in time is cut off, and given back by its job.
+func (w *Worker) finish(ctx context.Context) error {
+	soft, cancel := beforeCut(ctx)
+	defer cancel()
+	if err := w.client.Stop(soft); err == nil {
+		return nil
+	}
+	w.env.Log.WarnContext(ctx, "work in hand is cut off and given back")
+	return w.client.StopAndCancel(ctx)
 }
 
 func (w *Worker) every(

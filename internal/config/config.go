@@ -61,8 +61,16 @@ type Config struct {
 	TenantRate int `env:"HOLDFAST_TENANT_RATE" envDefault:"20000"`
 	// MismatchStatus answers a key that was used for another request: 409, or 422 as the IETF draft says.
 	MismatchStatus int `env:"IDEMPOTENCY_MISMATCH_STATUS" envDefault:"409"`
-	// DrainMax bounds the graceful end of a process.
-	DrainMax time.Duration `env:"HOLDFAST_DRAIN_MAX" envDefault:"15s"`
+	// Drain is how a process ends.
+	Drain Drain `envPrefix:"HOLDFAST_DRAIN_"`
+}
+
+// Drain is the settings of a process's end.
+type Drain struct {
+	// Grace is how long a process that is not ready any more still serves, so that load balancers see it.
+	Grace time.Duration `env:"GRACE" envDefault:"0s"`
+	// Max bounds what follows: to finish what is in hand, or to give it back.
+	Max time.Duration `env:"MAX" envDefault:"15s"`
 }
 
 // Dependency is the settings of one dependency.
@@ -162,7 +170,8 @@ func (c Config) validate() error {
 	check(c.TenantRate > 0, "HOLDFAST_TENANT_RATE has to be positive")
 	check(c.MismatchStatus == 409 || c.MismatchStatus == 422,
 		"IDEMPOTENCY_MISMATCH_STATUS %d is neither 409 nor 422", c.MismatchStatus)
-	check(c.DrainMax > 0, "HOLDFAST_DRAIN_MAX has to be positive")
+	check(c.Drain.Grace >= 0, "HOLDFAST_DRAIN_GRACE must not be negative")
+	check(c.Drain.Max > 0, "HOLDFAST_DRAIN_MAX has to be positive")
 	return errors.Join(problems...)
 }
 

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -21,6 +22,7 @@ func TestAnEmptyEnvironmentGivesTheDocumentedDefaults(t *testing.T) {
 	require.Equal(t, 8, c.Risk.Limit)
 	require.Equal(t, 20, c.Notify.Limit)
 	require.Equal(t, 40, c.DBLimit)
+	require.Equal(t, config.Drain{Max: 15 * time.Second}, c.Drain)
 }
 
 func TestEveryProblemIsReportedAtOnce(t *testing.T) {
@@ -28,12 +30,12 @@ func TestEveryProblemIsReportedAtOnce(t *testing.T) {
 	_, err := config.Load([]string{
 		"HOLDFAST_RISK_LIMIT=-1", "HOLDFAST_NOTIFY_TIMEOUT=0s", "HOLDFAST_LOG_FORMAT=xml",
 		"HOLDFAST_API_CONNS=0", "IDEMPOTENCY_MISMATCH_STATUS=200", "HOLDFAST_RISK_TIMEOUT=3751ms",
-		"HOLDFAST_NOTIFY_LIMIT=1001", "HOLDFAST_PAYOUT_CALLBACK_SECRET=c2hvcnQ=",
+		"HOLDFAST_NOTIFY_LIMIT=1001", "HOLDFAST_PAYOUT_CALLBACK_SECRET=c2hvcnQ=", "HOLDFAST_DRAIN_GRACE=-1s",
 	})
 	for _, part := range []string{
 		"HOLDFAST_RISK_LIMIT", "HOLDFAST_NOTIFY_TIMEOUT", "xml", "every pool", "MISMATCH_STATUS 200",
 		"HOLDFAST_RISK_TIMEOUT has to be positive and at most 3.75s",
-		"HOLDFAST_NOTIFY_LIMIT has to be 1 to 1000", "HOLDFAST_PAYOUT_CALLBACK_SECRET",
+		"HOLDFAST_NOTIFY_LIMIT has to be 1 to 1000", "HOLDFAST_PAYOUT_CALLBACK_SECRET", "DRAIN_GRACE",
 	} {
 		require.ErrorContains(t, err, part)
 	}
@@ -44,7 +46,7 @@ func TestASettingThatIsNoNumberNamesItself(t *testing.T) {
 	t.Parallel()
 	_, err := config.Load([]string{"HOLDFAST_DB_LIMIT=many", "HOLDFAST_DRAIN_MAX=soon"})
 	require.ErrorContains(t, err, "DBLimit")
-	require.ErrorContains(t, err, "DrainMax")
+	require.ErrorContains(t, err, `"Max"`)
 }
 
 func TestEverySecretMayComeFromAFile(t *testing.T) {

@@ -61,6 +61,7 @@ func forSkews(t *testing.T, test func(t *testing.T, pool *pgxpool.Pool)) {
 func TestWithAnotherClockADueJobIsWorkedAndALaterOneWaitsForItsTime(t *testing.T) {
 	t.Parallel()
 	forSkews(t, func(t *testing.T, pool *pgxpool.Pool) {
+		t.Helper()
 		workers, worked := newWorkers()
 		client, err := jobqueue.NewClient(pool, "me", map[string]int{jobqueue.QueueRisk: 2}, workers,
 			slog.New(slog.DiscardHandler))
@@ -85,6 +86,7 @@ func TestWithAnotherClockADueJobIsWorkedAndALaterOneWaitsForItsTime(t *testing.T
 func TestWithAnotherClockNobodyTakesAJobFromALivingWorker(t *testing.T) {
 	t.Parallel()
 	forSkews(t, func(t *testing.T, pool *pgxpool.Pool) {
+		t.Helper()
 		enqueue(t, pool, job(jobqueue.QueueRisk, 1, now(t, pool)))
 		inHand := fetchOne(t, pool, jobqueue.QueueRisk) // its client leads, and rescues
 		_, err := pool.Exec(t.Context(), `
@@ -94,7 +96,7 @@ VALUES ('{}', 'canary', 1, 'nobody', 'running', 1, now() - interval '200 years',
 		waitFor(t, pool, 1, "SELECT count(*) FROM river_job WHERE kind = 'canary' AND state = 'discarded'")
 		for range 3 {
 			require.NoError(t, newInstance(pool, "fetcher").BeatOnce(t.Context()))
-			reapAs(t, pool, "me")
+			reap(t, pool)
 		}
 		var state string
 		require.NoError(t, pool.QueryRow(t.Context(), "SELECT state FROM river_job WHERE id = $1", inHand.ID).
@@ -107,6 +109,7 @@ VALUES ('{}', 'canary', 1, 'nobody', 'running', 1, now() - interval '200 years',
 func TestWithAnotherClockADeadWorkersJobIsTakenOver(t *testing.T) {
 	t.Parallel()
 	forSkews(t, func(t *testing.T, pool *pgxpool.Pool) {
+		t.Helper()
 		silent(t, pool, "dead", jobqueue.SilenceMax+time.Second)
 		claim(t, pool, 1, "dead")
 		workers, worked := newWorkers()
@@ -124,6 +127,7 @@ func TestWithAnotherClockADeadWorkersJobIsTakenOver(t *testing.T) {
 func TestWithAnotherClockAJobThatIsCutOffGoesOnAtOnce(t *testing.T) {
 	t.Parallel()
 	forSkews(t, func(t *testing.T, pool *pgxpool.Pool) {
+		t.Helper()
 		at := now(t, pool).Add(-time.Minute)
 		enqueue(t, pool, job(jobqueue.QueueRisk, 1, at))
 		begun := make(chan *river.Job[ping], 1)
@@ -145,6 +149,7 @@ func TestWithAnotherClockAJobThatIsCutOffGoesOnAtOnce(t *testing.T) {
 func TestWithAnotherClockPoisonIsLaidAsideAsSoon(t *testing.T) {
 	t.Parallel()
 	forSkews(t, func(t *testing.T, pool *pgxpool.Pool) {
+		t.Helper()
 		poison(t, pool)
 		enqueue(t, pool, job(jobqueue.QueueRisk, 1, now(t, pool)))
 		worked := make(chan *river.Job[ping], 1)

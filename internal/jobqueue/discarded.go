@@ -27,8 +27,8 @@ const deadMaxRows = 200
 
 // discarded reads River's index on state and finalized_at from its end.
 const discarded = `
-SELECT j.id, j.kind, j.queue, j.attempt, coalesce(j.errors[cardinality(j.errors)] ->> 'error', '') AS last_error,
-       j.finalized_at
+SELECT j.id, j.kind, j.queue, j.attempt,
+       coalesce(j.errors[cardinality(j.errors)] ->> 'error', '') AS last_error, j.finalized_at
   FROM river_job j
  WHERE j.state = 'discarded' AND j.finalized_at IS NOT NULL
  ORDER BY j.finalized_at DESC

@@ -115,7 +115,8 @@ func (b *backstop) handBack(ctx context.Context, job *rivertype.JobRow, cause er
 const failJob = `
 WITH failed AS (
     UPDATE river_job j
-       SET state = CASE WHEN j.attempt >= j.max_attempts THEN 'discarded' ELSE 'cancelled' END::river_job_state,
+       SET state = CASE WHEN j.attempt >= j.max_attempts THEN 'discarded'
+                        ELSE 'cancelled' END::river_job_state,
            finalized_at = clock_timestamp(),
            errors = array_append(j.errors, jsonb_build_object(
                'at', clock_timestamp(), 'attempt', j.attempt, 'error', $2::text, 'trace', $3::text))

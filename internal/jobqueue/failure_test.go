@@ -45,7 +45,8 @@ func scripted(
 // waitFor waits until a query counts what it should.
 func waitFor(t *testing.T, pool *pgxpool.Pool, want int, sql string) {
 	t.Helper()
-	require.Eventually(t, func() bool { return count(t, pool, sql) == want }, waitMax, 5*time.Millisecond, sql)
+	holds := func() bool { return count(t, pool, sql) == want }
+	require.Eventually(t, holds, waitMax, 5*time.Millisecond, sql)
 }
 
 func TestAJobThatIsCutOffIsThereAgainAsOldAsItWasAndAsksFirst(t *testing.T) {
@@ -150,8 +151,8 @@ func TestPoisonIsLaidAsideAfterItsTriesAndDisturbsNobody(t *testing.T) {
 	require.Equal(t, map[string]bool{
 		"unknown job": true, "ping json:": true, "ping unable": true, "ping panic:": true,
 	}, errs)
-	require.Equal(t, poisoned, count(t, pool, fmt.Sprintf(`
-SELECT count(*) FROM river_job WHERE state = 'discarded' AND cardinality(errors) = %d`, jobqueue.MaxAttempts)))
+	require.Equal(t, poisoned, count(t, pool, `
+SELECT count(*) FROM river_job WHERE state = 'discarded' AND cardinality(errors) = max_attempts`))
 	waitFor(t, pool, 0, `
 SELECT count(*) FROM river_job WHERE state IN ('available', 'running', 'retryable', 'scheduled', 'pending')`)
 }

@@ -20,7 +20,8 @@ type Returned struct {
 // handBack copies the job in hand, with what is left of it. Nobody is notified: who gives a job back had no
 // place for it, and a fetcher that is woken would be in the same place. The poll finds it.
 const handBack = `
-INSERT INTO river_job (args, attempt, kind, max_attempts, metadata, priority, queue, scheduled_at, state, tags)
+INSERT INTO river_job (args, attempt, kind, max_attempts, metadata, priority, queue, scheduled_at, state,
+                       tags)
 SELECT $2::jsonb, $3::smallint, j.kind, j.max_attempts, j.metadata, j.priority, j.queue, j.scheduled_at,
        'available', j.tags
   FROM river_job j

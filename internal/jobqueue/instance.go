@@ -64,6 +64,8 @@ func (i *Instance) Start(ctx context.Context) error {
 func (i *Instance) Stop(ctx context.Context) error {
 	i.cancel()
 	i.group.Wait()
+	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
+	defer cancel()
 	if err := jobqueuedb.New().SystemLeave(ctx, i.Pool, i.ID); err != nil {
 		return fmt.Errorf("take instance %s off the list: %w", i.ID, err)
 	}

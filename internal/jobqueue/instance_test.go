@@ -26,10 +26,10 @@ func newInstance(pool *pgxpool.Pool, id string) *jobqueue.Instance {
 	}
 }
 
-// reapAs makes one round of the reaper of an instance that lives.
-func reapAs(t *testing.T, pool *pgxpool.Pool, id string) {
+// reap makes one round of the reaper of an instance that lives.
+func reap(t *testing.T, pool *pgxpool.Pool) {
 	t.Helper()
-	me := newInstance(pool, id)
+	me := newInstance(pool, "me")
 	require.NoError(t, me.BeatOnce(t.Context()))
 	require.NoError(t, me.ReapOnce(t.Context()))
 }
@@ -129,7 +129,7 @@ func TestATakenOverJobIsWorkedWithItsCountOfAttempts(t *testing.T) {
 		slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	start(t, client)
-	reapAs(t, pool, "me")
+	reap(t, pool)
 	got := receive(t, worked)
 	require.Equal(t, 1, got.Args.N)
 	require.Equal(t, 2, got.Attempt, "its worker knows that it ran before")
@@ -156,11 +156,11 @@ func TestSilenceSaysNothingRightAfterTheDatabaseWasAway(t *testing.T) {
 // within five seconds of its death, and of the database's return.
 func TestDeathIsFoundInTimeWhateverWasAway(t *testing.T) {
 	t.Parallel()
-	calm := time.Duration(jobqueue.CalmRounds)
+	const calm = (time.Duration(jobqueue.CalmRounds) + 1) * jobqueue.BeatEvery
 	const found = jobqueue.BeatEvery + jobqueue.PollUrgentEvery // a round of the reaper, and a fetch
 	require.Less(t, jobqueue.SilenceMax+found, 5*time.Second)
-	require.Less(t, (calm+1)*jobqueue.BeatEvery+found, 5*time.Second)
-	require.Greater(t, (calm+1)*jobqueue.BeatEvery, jobqueue.BeatEvery+jobqueue.BeatTimeout,
+	require.Less(t, calm+found, 5*time.Second)
+	require.Greater(t, calm, jobqueue.BeatEvery+jobqueue.BeatTimeout,
 		"by then everybody who lives has beaten again")
 }
 
@@ -210,7 +210,7 @@ func TestAJobThatItsLivingWorkerDoesNotHaveIsTakenOver(t *testing.T) {
 UPDATE river_job SET attempted_at = clock_timestamp() - $1::interval WHERE args ->> 'n' = '1'`,
 		pgtx.Interval(jobqueue.RunMax))
 	require.NoError(t, err)
-	reapAs(t, pool, "me")
+	reap(t, pool)
 	require.Equal(t, 1, count(t, pool, `
 SELECT count(*) FROM river_job WHERE state = 'available' AND args ->> 'n' = '1'`))
 	require.Equal(t, 1, count(t, pool, "SELECT count(*) FROM river_job WHERE state = 'running'"))
@@ -239,7 +239,7 @@ func TestThoseWhoAreLongGoneAreForgottenAndMayComeBack(t *testing.T) {
 	pool := pgtest.New(t)
 	silent(t, pool, "gone", time.Hour)
 	silent(t, pool, "dead", 2*jobqueue.SilenceMax)
-	reapAs(t, pool, "me")
+	reap(t, pool)
 	require.Equal(t, 2, count(t, pool, "SELECT count(*) FROM instances"), "people should see the dead one")
 	require.NoError(t, newInstance(pool, "gone").BeatOnce(t.Context()))
 	require.Equal(t, 3, count(t, pool, "SELECT count(*) FROM instances"))

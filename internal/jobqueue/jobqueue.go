@@ -3,7 +3,8 @@
 //
 // A job is only a wake-up. The package refuses to carry decisions, deadlines or attempts in jobs:
 // they stand in the rows that a job names, so losing, doubling or reordering jobs changes nothing.
-// River's own retries are not used for business work.
+// River's own retries are not used: what failed comes again, or is laid aside, by our SQL and Postgres's
+// clock.
 //
 // Invariant: a job's scheduled time is the wake-up time of the rows that it names, so a row that is
 // older than the oldest live job of its queue has lost its job (see OldestLive).
@@ -27,8 +28,7 @@ const (
 	QueueDB           = "db"
 )
 
-// maxAttempts is what River may do with a job that cannot even be decoded. Business attempts are
-// counted in rows.
+// maxAttempts is how often a job is tried that nobody can work. Business attempts are counted in rows.
 const maxAttempts = 3
 
 // notifyChannel is where River's clients listen for new jobs, after the schema and a dot.

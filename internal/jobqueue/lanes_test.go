@@ -122,7 +122,7 @@ func TestWhatWasTakenOverIsNotHandedBackAsWell(t *testing.T) {
 	claim(t, pool, 1, "dead")
 	var id int64
 	require.NoError(t, pool.QueryRow(t.Context(), "SELECT id FROM river_job").Scan(&id))
-	reapAs(t, pool, "me")
+	reap(t, pool)
 	require.NoError(t, jobqueue.HandBack(t.Context(), pool, jobqueue.Returned{ID: id, Args: ping{1}}))
 	require.NoError(t, jobqueue.HandBack(t.Context(), pool, jobqueue.Returned{ID: id + 100, Args: ping{1}}))
 	require.Equal(t, 1, count(t, pool, "SELECT count(*) FROM river_job WHERE state = 'available'"))

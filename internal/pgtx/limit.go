@@ -48,7 +48,8 @@ func begin(limit time.Duration) pgx.TxOptions {
 	return pgx.TxOptions{BeginQuery: "begin; set local statement_timeout = " + milliseconds(limit)}
 }
 
-// queueBegin is begin for a batch. Its statement is one for all limits, so that a connection prepares it once.
+// queueBegin is begin for a batch. Its statement is one for all limits, so that a connection prepares it
+// once.
 func queueBegin(reads *pgx.Batch, limit time.Duration) {
 	reads.Queue("begin")
 	if limit > 0 {

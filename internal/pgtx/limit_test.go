@@ -2,6 +2,7 @@ package pgtx_test
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"testing"
 	"time"
@@ -83,8 +84,8 @@ func TestAStatementEndsOnTheServerBeforeItsCallersTimeDoes(t *testing.T) {
 	} {
 		var before int
 		err := serverFirst(t, func(ctx context.Context) error {
-			before = b.backend(t)
-			return run(ctx)
+			err := b.pool.QueryRow(ctx, "SELECT pg_backend_pid()").Scan(&before)
+			return errors.Join(err, run(ctx))
 		})
 		require.ErrorIs(t, err, context.DeadlineExceeded, name)
 		require.Equal(t, "57014", pgtx.Code(err), name)
@@ -98,11 +99,13 @@ func TestAWaitForALockIsAPartOfTheCallersTime(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	require.NoError(t, pgtx.Run(t.Context(), b.pool, "add", add("x", nil)))
+	soon := within(t, time.Second)
 	require.NoError(t, pgtx.Run(t.Context(), b.beside, "lock", func(ctx context.Context, tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, "SELECT FROM notes FOR UPDATE")
 		require.NoError(t, err)
-		err = pgtx.Run(within(t, tight), b.pool, "wait", exec("UPDATE notes SET late = 1"))
+		err = pgtx.Run(soon, b.pool, "wait", exec("UPDATE notes SET late = 1"))
 		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Equal(t, "57014", pgtx.Code(err))
 		return nil
 	}))
 }
@@ -110,31 +113,31 @@ func TestAWaitForALockIsAPartOfTheCallersTime(t *testing.T) {
 func TestTheLimitOfATransactionIsTheTimeThatIsLeft(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	ms := func(ctx context.Context) (run, pipeline int) {
+	ms := func(ctx context.Context) [2]int {
+		var run, pipeline int
 		require.NoError(t, pgtx.Run(ctx, b.pool, "look", func(ctx context.Context, tx pgx.Tx) error {
 			return tx.QueryRow(ctx, show).Scan(&run)
 		}))
 		take := func(r struct{ MS int32 }) { pipeline = int(r.MS) }
 		require.NoError(t, pgtx.Pipeline(ctx, b.pool, "look",
 			func(read *pgx.Batch) { pgtx.Read(read, take, show) }, idle))
-		return run, pipeline
+		return [2]int{run, pipeline}
 	}
 	_, err := b.pool.Exec(t.Context(), "SET statement_timeout = 5000")
 	require.NoError(t, err)
-	for left, most := range map[time.Duration]int{
-		time.Second: 980, pgtx.StatementMax: 4980, 2 * pgtx.StatementMax: 5000, 0: 5000,
-	} {
+	for _, tt := range []struct {
+		left time.Duration
+		most int
+	}{{time.Second, 980}, {pgtx.StatementMax, 4980}, {2 * pgtx.StatementMax, 5000}, {0, 5000}} {
 		ctx := t.Context()
-		if left > 0 {
-			ctx = within(t, left)
+		if tt.left > 0 {
+			ctx = within(t, tt.left)
 		}
-		run, pipeline := ms(ctx)
-		for _, got := range []int{run, pipeline} {
-			require.LessOrEqual(t, got, most, "%s left", left)
-			require.Greater(t, got, most/2, "%s left", left)
+		for _, got := range ms(ctx) {
+			require.LessOrEqual(t, got, tt.most, "%s left", tt.left)
+			require.Greater(t, got, tt.most/2, "%s left", tt.left)
 		}
-		run, pipeline = ms(t.Context())
-		require.Equal(t, []int{5000, 5000}, []int{run, pipeline}, "it ends with its transaction")
+		require.Equal(t, [2]int{5000, 5000}, ms(t.Context()), "it ends with its transaction")
 	}
 }
 
@@ -158,20 +161,19 @@ func TestWithTooLittleTimeLeftNothingIsBegun(t *testing.T) {
 func TestALimitCostsNoRoundTrip(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	trips := func(ctx context.Context, note string) (run, pipeline int) {
+	trips := func(ctx context.Context, note string) [2]int {
 		b.wire.reset()
 		require.NoError(t, pgtx.Run(ctx, b.pool, "add", add("r"+note, nil)))
-		run = b.wire.count()
+		run := b.wire.count()
 		b.wire.reset()
 		require.NoError(t, pgtx.Pipeline(ctx, b.pool, "add", queue("SELECT 1"), pipe("p"+note, nil)))
-		return run, b.wire.count()
+		return [2]int{run, b.wire.count()}
 	}
 	for i, note := range []string{"1", "2"} { // a connection learns each statement once
-		run, pipeline := trips(t.Context(), note)
-		limitedRun, limitedPipeline := trips(within(t, time.Second), note+"limited")
+		plain, limited := trips(t.Context(), note), trips(within(t, time.Second), note+"limited")
 		if i > 0 {
-			require.Equal(t, []int{3, 2}, []int{run, pipeline})
-			require.Equal(t, []int{run, pipeline}, []int{limitedRun, limitedPipeline})
+			require.Equal(t, [2]int{3, 2}, plain)
+			require.Equal(t, plain, limited)
 		}
 	}
 }
@@ -280,8 +282,10 @@ func TestACallerWhoLeavesEndsTheStatementAndKeepsTheConnection(t *testing.T) {
 	t.Parallel()
 	pool := counted(t, cancelOnServer)
 	for name, query := range map[string]func(context.Context) error{
-		"run":      func(ctx context.Context) error { return pgtx.Run(ctx, pool, "leave", exec(sleep)) },
-		"pipeline": func(ctx context.Context) error { return pgtx.Pipeline(ctx, pool, "leave", queue(sleep), idle) },
+		"run": func(ctx context.Context) error { return pgtx.Run(ctx, pool, "leave", exec(sleep)) },
+		"pipeline": func(ctx context.Context) error {
+			return pgtx.Pipeline(ctx, pool, "leave", queue(sleep), idle)
+		},
 	} {
 		ctx, cancel := context.WithCancel(t.Context())
 		leave := context.AfterFunc(within(t, 50*time.Millisecond), cancel)
@@ -306,8 +310,10 @@ func TestACommitThatIsCanceledOnTheServerIsKnownToHaveFailed(t *testing.T) {
 	_, err := pool.Exec(t.Context(), slowCommits)
 	require.NoError(t, err)
 	for name, commit := range map[string]func(context.Context) error{
-		"run":      func(ctx context.Context) error { return pgtx.Run(ctx, pool, "add", add("x", nil)) },
-		"pipeline": func(ctx context.Context) error { return pgtx.Pipeline(ctx, pool, "add", nothing, pipe("x", nil)) },
+		"run": func(ctx context.Context) error { return pgtx.Run(ctx, pool, "add", add("x", nil)) },
+		"pipeline": func(ctx context.Context) error {
+			return pgtx.Pipeline(ctx, pool, "add", nothing, pipe("x", nil))
+		},
 	} {
 		err := commit(within(t, 2*tight))
 		require.ErrorIs(t, err, context.DeadlineExceeded, name)

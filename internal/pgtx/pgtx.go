@@ -93,12 +93,14 @@ func Pipeline(
 		err = decide(&writes)
 	}
 	if err != nil {
-		return fmt.Errorf("transaction %s: %w", name, errors.Join(overdue(ctx, limit, err), rollback(ctx, conn)))
+		err = errors.Join(overdue(ctx, limit, err), rollback(ctx, conn))
+		return fmt.Errorf("transaction %s: %w", name, err)
 	}
 	writes.Queue("commit")
 	commit := func() error { return conn.SendBatch(ctx, &writes).Close() }
 	if err := finish(ctx, conn.Conn(), commit); err != nil {
-		return fmt.Errorf("transaction %s: %w", name, errors.Join(overdue(ctx, limit, err), rollback(ctx, conn)))
+		err = errors.Join(overdue(ctx, limit, err), rollback(ctx, conn))
+		return fmt.Errorf("transaction %s: %w", name, err)
 	}
 	return nil
 }

@@ -129,7 +129,7 @@ func Serve(ctx context.Context, environ []string, in io.Reader, out io.Writer) e
 		err = answerParent(in, out, s.Addr())
 	}
 	err = errors.Join(err, stopProfile())
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.DrainMax)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.Drain.Max)
 	defer cancel()
 	return errors.Join(err, s.Stop(ctx), inside.close())
 }
