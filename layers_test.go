@@ -29,7 +29,7 @@ var layers = []layer{
 	{
 		"leaf",
 		[]string{
-			"internal/budget", "internal/bulkhead", "internal/fault", "internal/fsm", "internal/invariant",
+			"internal/budget", "internal/bulkhead", "internal/fairshare", "internal/fault", "internal/fsm", "internal/invariant",
 			"internal/money", "internal/problem",
 		},
 		nil,

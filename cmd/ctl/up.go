@@ -33,6 +33,7 @@ type upCmd struct {
 	AdminPort  int    `default:"8081" help:"Port of the admin listener on 127.0.0.1; 0 takes a free one."`
 	RiskPort   int    `default:"8091" help:"Port of the simulated risk service; 0 takes a free one."`
 	NotifyPort int    `default:"8092" help:"Port of the simulated notification service; 0 takes a free one."`
+	PayoutPort int    `default:"8093" help:"Port of the simulated payout rail; 0 takes a free one."`
 	PGPort     int    `default:"0" help:"Also let Postgres listen on 127.0.0.1 at this port; 0 keeps it on its unix socket."`
 	Data       string `default:"${data}" type:"path" help:"Folder that keeps the database between runs."`
 	Fresh      bool   `help:"Throw the kept database away and start over."`
@@ -67,7 +68,7 @@ func (c *upCmd) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeDependencies()) }()
-	worker, err := app.NewWorker(ctx, cfg, env, nil, nil)
+	worker, err := app.NewWorker(ctx, cfg, env, app.Transports{})
 	if err != nil {
 		return err
 	}
@@ -148,7 +149,7 @@ func (c *upCmd) dependencies(ctx context.Context, cfg *config.Config) (func() er
 	for _, d := range []struct {
 		settings *config.Dependency
 		port     int
-	}{{&cfg.Risk, c.RiskPort}, {&cfg.Notify, c.NotifyPort}} {
+	}{{&cfg.Risk, c.RiskPort}, {&cfg.Notify, c.NotifyPort}, {&cfg.Payout, c.PayoutPort}} {
 		if d.settings.URL != "" {
 			continue
 		}
@@ -193,8 +194,8 @@ func (a announcement) explain(w io.Writer, base, admin string) {
 		"{took}", time.Since(a.began).Round(10*time.Millisecond).String(), "{base}", base, "{admin}", admin,
 		"{key}", a.demo.Key, "{admin_key}", a.demo.AdminKey, "{from}", a.demo.Accounts[0].String(),
 		"{to}", a.demo.Accounts[1].String(), "{risk}", a.cfg.Risk.URL, "{notify}", a.cfg.Notify.URL,
-		"{database}", a.cfg.DatabaseURL, "{location}", a.demo.Location, "{sku}", a.demo.SKUs[0].String(),
-		"{slot}", a.demo.Slots[0].String(),
+		"{payout}", a.cfg.Payout.URL, "{database}", a.cfg.DatabaseURL, "{location}", a.demo.Location,
+		"{sku}", a.demo.SKUs[0].String(), "{slot}", a.demo.Slots[0].String(),
 	).Replace(welcome)
 	_, _ = io.WriteString(w, text)
 }
@@ -206,6 +207,7 @@ Holdfast is up ({took}).
   admin         {admin}        /readyz, /metrics, docs at {admin}/docs/
   risk          {risk}        GET and PUT /knobs, GET /journal
   notification  {notify}        GET and PUT /knobs, GET /journal
+  payout rail   {payout}        GET and PUT /knobs, GET /journal
   database      psql '{database}'
 
 Create a transfer:

@@ -30,7 +30,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	worker, err := app.NewWorker(ctx, cfg, env, nil, nil)
+	worker, err := app.NewWorker(ctx, cfg, env, app.Transports{})
 	if err != nil {
 		return err
 	}

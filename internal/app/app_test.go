@@ -74,6 +74,7 @@ func start(t *testing.T, set func(*config.Config)) system {
 	cfg, err := config.Load([]string{
 		"DATABASE_URL=" + pgtest.DB(t).URL, "HOLDFAST_LOG_LEVEL=error",
 		"HOLDFAST_RISK_URL=" + dependency.URL(), "HOLDFAST_NOTIFY_URL=" + dependency.URL(),
+		"HOLDFAST_PAYOUT_URL=" + dependency.URL(),
 	})
 	require.NoError(t, err)
 	cfg.Addr, cfg.AdminAddr = "127.0.0.1:0", "127.0.0.1:0"
@@ -87,7 +88,7 @@ func start(t *testing.T, set func(*config.Config)) system {
 	defer pool.Close()
 	demo, err := app.Seed(ctx, pool, time.Now)
 	require.NoError(t, err)
-	worker, err := app.NewWorker(ctx, cfg, env, nil, nil)
+	worker, err := app.NewWorker(ctx, cfg, env, app.Transports{})
 	require.NoError(t, err)
 	require.NoError(t, worker.Start(ctx))
 	t.Cleanup(func() { require.NoError(t, worker.Stop(context.WithoutCancel(ctx))) })

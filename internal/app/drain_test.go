@@ -84,6 +84,7 @@ func newHalves(t *testing.T, set func(*config.Config)) halves {
 	h.cfg, err = config.Load([]string{
 		"DATABASE_URL=" + db.URL, "HOLDFAST_LOG_LEVEL=error",
 		"HOLDFAST_RISK_URL=" + risk.URL(), "HOLDFAST_NOTIFY_URL=" + risk.URL(),
+		"HOLDFAST_PAYOUT_URL=" + risk.URL(),
 	})
 	require.NoError(t, err)
 	h.cfg.Addr, h.cfg.AdminAddr = "127.0.0.1:0", "127.0.0.1:0"
@@ -108,7 +109,7 @@ func (h halves) env(t *testing.T) app.Env {
 
 func (h halves) worker(t *testing.T) *app.Worker {
 	t.Helper()
-	w, err := app.NewWorker(t.Context(), h.cfg, h.env(t), nil, nil)
+	w, err := app.NewWorker(t.Context(), h.cfg, h.env(t), app.Transports{})
 	require.NoError(t, err)
 	w.ListenAdmin()
 	return w

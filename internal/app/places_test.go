@@ -25,11 +25,12 @@ func TestWorkersShareTheLimitsOfTheDependencies(t *testing.T) {
 		cfg, err := config.Load([]string{
 			"DATABASE_URL=" + db.URL, "HOLDFAST_LOG_LEVEL=error",
 			"HOLDFAST_RISK_URL=http://127.0.0.1:1", "HOLDFAST_NOTIFY_URL=http://127.0.0.1:1",
+			"HOLDFAST_PAYOUT_URL=http://127.0.0.1:1",
 		})
 		require.NoError(t, err)
 		env, err := app.NewEnv(cfg, "test")
 		require.NoError(t, err)
-		w, err := app.NewWorker(t.Context(), cfg, env, nil, nil)
+		w, err := app.NewWorker(t.Context(), cfg, env, app.Transports{})
 		require.NoError(t, err)
 		require.NoError(t, w.Start(t.Context()))
 		workers = append(workers, w)
@@ -47,14 +48,14 @@ func TestWorkersShareTheLimitsOfTheDependencies(t *testing.T) {
 			return slices.EqualFunc(got, want, slices.Equal[[]int])
 		}
 	}
-	require.Eventually(t, held([]int{10, 10}, []int{4, 4}), placesWait, 10*time.Millisecond)
+	require.Eventually(t, held([]int{10, 10}, []int{4, 4}, []int{4, 4}), placesWait, 10*time.Millisecond)
 	_, err := slots.SetLimit(t.Context(), db.Pool, slots.Change{
 		Dependency: "risk_api", Places: 2, Actor: "test", Reason: "the risk service asks for less",
 	})
 	require.NoError(t, err)
-	require.Eventually(t, held([]int{10, 10}, []int{1, 1}), placesWait, 10*time.Millisecond)
+	require.Eventually(t, held([]int{10, 10}, []int{4, 4}, []int{1, 1}), placesWait, 10*time.Millisecond)
 	require.NoError(t, workers[0].Stop(context.WithoutCancel(t.Context())))
-	require.Eventually(t, held([]int{20}, []int{2}), placesWait, 10*time.Millisecond)
+	require.Eventually(t, held([]int{20}, []int{8}, []int{2}), placesWait, 10*time.Millisecond)
 	require.NoError(t, workers[1].Stop(context.WithoutCancel(t.Context())))
-	require.True(t, held(nil, nil)())
+	require.True(t, held(nil, nil, nil)())
 }

@@ -23,9 +23,9 @@ const (
 	idleInTxMax = "2s"
 	connectMax  = 5 * time.Second
 	// opsConns is the size of the pool for heartbeats, leases of places, health and the admin side. The
-	// two leases have a connection each: a slow reaper or a person must not make them late, since a
+	// three leases have a connection each: a slow reaper or a person must not make them late, since a
 	// worker whose lease ends stops calling.
-	opsConns = 5
+	opsConns = 6
 )
 
 // poolSettings are what differs between the pools.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,11 +18,10 @@ import (
 	"example.com/holdfast/internal/idempotency"
 	"example.com/holdfast/internal/jobqueue"
 	"example.com/holdfast/internal/order"
-	"example.com/holdfast/internal/outbound"
 	"example.com/holdfast/internal/outbound/notify"
+	"example.com/holdfast/internal/outbound/payout"
 	"example.com/holdfast/internal/outbound/risk"
 	"example.com/holdfast/internal/pgtx"
-	"example.com/holdfast/internal/slots"
 	"example.com/holdfast/internal/telemetry"
 	"example.com/holdfast/internal/tenancy"
 	"example.com/holdfast/internal/transfer"
@@ -34,12 +32,6 @@ const (
 	sweepEvery   = time.Second
 	cleanupEvery = time.Minute
 	roundMax     = 10 * time.Second
-)
-
-// The dependencies, as errors, metrics and limits name them.
-const (
-	riskAPI         = "risk_api"
-	notificationAPI = "notification_api"
 )
 
 // Worker is the process that takes transfers and orders through their steps. It works between Start and Stop.
@@ -53,7 +45,7 @@ type Worker struct {
 	transfers *transfer.Service
 	orders    *order.Service
 	instance  *jobqueue.Instance
-	leases    [2]*slots.Lease
+	out       dependencies
 	client    *river.Client[pgx.Tx]
 	admin     *listener
 	draining  atomic.Bool
@@ -61,10 +53,8 @@ type Worker struct {
 	rounds    sync.WaitGroup
 }
 
-// NewWorker wires a worker. The transports are for simulations; nil means the network.
-func NewWorker(
-	ctx context.Context, cfg config.Config, env Env, riskVia, notifyVia http.RoundTripper,
-) (*Worker, error) {
+// NewWorker wires a worker.
+func NewWorker(ctx context.Context, cfg config.Config, env Env, via Transports) (*Worker, error) {
 	w := &Worker{cfg: cfg, env: env, metrics: env.Metrics}
 	var errs [3]error
 	w.domain, errs[0] = workerPool(ctx, cfg)
@@ -73,20 +63,14 @@ func NewWorker(
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}
-	riskDoor, err := door(riskAPI, cfg.Risk, riskVia, env)
-	if err != nil {
+	var err error
+	if w.out, err = newDependencies(cfg, env, via, w.ops); err != nil {
 		return nil, err
-	}
-	notifyDoor, err := door(notificationAPI, cfg.Notify, notifyVia, env)
-	if err != nil {
-		return nil, err
-	}
-	w.leases = [...]*slots.Lease{
-		w.lease(riskAPI, cfg.Risk, riskDoor), w.lease(notificationAPI, cfg.Notify, notifyDoor),
 	}
 	w.transfers = transfer.NewService(transfer.Config{
-		Pool: w.domain, Risk: risk.New(riskDoor), Notify: notify.New(notifyDoor), Metrics: env.Metrics,
-		Log: env.Log, Subscriptions: Subscriptions(), Instance: env.Instance, Now: env.Now,
+		Pool: w.domain, Risk: risk.New(w.out.risk.Client), Rail: payout.New(w.out.payout.Client),
+		Notify: notify.New(w.out.notify.Client), Metrics: env.Metrics, Log: env.Log,
+		Subscriptions: Subscriptions(), Instance: env.Instance, Now: env.Now,
 	})
 	w.orders = order.NewService(order.Config{
 		Pool: w.domain, Payments: NewPayments(w.transfers), Metrics: env.Metrics, Log: env.Log,
@@ -99,33 +83,8 @@ func NewWorker(
 		ID: env.Instance, Host: env.Host, Version: env.Version, Pool: w.ops, Log: env.Log,
 		Reaped: env.Metrics.Reaped,
 	}
-	w.client, err = jobqueue.NewClient(w.river, env.Instance, map[string]int{
-		jobqueue.QueueRisk: cfg.Risk.Limit, jobqueue.QueueNotification: cfg.Notify.Limit,
-		jobqueue.QueueDB: cfg.DBLimit,
-	}, workers, env.RiverLog)
+	w.client, err = jobqueue.NewClient(w.river, env.Instance, w.out.inHand(cfg.DBLimit), workers, env.RiverLog)
 	return w, err
-}
-
-// door is the way out to one dependency.
-func door(name string, d config.Dependency, via http.RoundTripper, env Env) (*outbound.Client, error) {
-	return outbound.New(outbound.Config{
-		Name: name, BaseURL: d.URL, Limit: d.Limit, WaitMax: d.WaitMax, Timeout: d.Timeout, Transport: via,
-		InTx: pgtx.InTx, Now: env.Now,
-		Observer: func(o outbound.Observation) {
-			env.Metrics.Call(o.Dependency, o.Operation, string(o.Kind), o.Elapsed)
-		},
-	})
-}
-
-// lease lends a door its places. Without one the door lets nobody out.
-func (w *Worker) lease(name string, d config.Dependency, out *outbound.Client) *slots.Lease {
-	places := out.Bulkhead()
-	places.SetLimit(0, time.Time{})
-	return &slots.Lease{
-		Dependency: name, Holder: w.env.Instance, Default: d.Limit, CallTimeout: d.Timeout, Pool: w.ops,
-		Log: w.env.Log, Now: w.env.Now, InUse: func() int { return places.Stats().InFlight },
-		Apply: places.SetLimit,
-	}
 }
 
 // Checks are what has to work before the worker counts as ready.
@@ -157,10 +116,8 @@ func (w *Worker) Start(ctx context.Context) error {
 	if err := w.instance.Start(ctx); err != nil {
 		return err
 	}
-	for _, l := range w.leases {
-		if err := l.Start(ctx); err != nil {
-			return err
-		}
+	if err := w.out.start(ctx); err != nil {
+		return err
 	}
 	w.transfers.Start(ctx)
 	w.orders.Start(ctx)
@@ -170,7 +127,7 @@ func (w *Worker) Start(ctx context.Context) error {
 	rounds, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	w.cancel = cancel
 	w.rounds.Go(func() { w.every(rounds, "sweep", sweepEvery, w.sweep) })
-	w.rounds.Go(func() { w.every(rounds, "clean up keys", cleanupEvery, w.cleanUp) })
+	w.rounds.Go(func() { w.every(rounds, "clean up", cleanupEvery, w.cleanUp) })
 	if w.admin != nil {
 		return w.admin.start(ctx)
 	}
@@ -187,12 +144,9 @@ func (w *Worker) Stop(ctx context.Context) error {
 	w.Drain()
 	w.cancel()
 	w.rounds.Wait()
-	err := errors.Join(w.finish(ctx), w.instance.Stop(context.WithoutCancel(ctx)))
+	err := errors.Join(w.finish(ctx), w.out.stop(ctx), w.instance.Stop(context.WithoutCancel(ctx)))
 	w.orders.Stop()
 	w.transfers.Stop()
-	for _, l := range w.leases {
-		err = errors.Join(err, l.Stop(context.WithoutCancel(ctx)))
-	}
 	if w.admin != nil {
 		err = errors.Join(err, w.admin.stop(ctx))
 	}
@@ -246,8 +200,9 @@ func (w *Worker) sweep(ctx context.Context) error {
 }
 
 func (w *Worker) cleanUp(ctx context.Context) error {
-	return pgtx.Run(ctx, w.ops, "delete expired keys", func(ctx context.Context, tx pgx.Tx) error {
+	err := pgtx.Run(ctx, w.ops, "delete expired keys", func(ctx context.Context, tx pgx.Tx) error {
 		_, err := idempotency.DeleteExpired(ctx, tx)
 		return err
 	})
+	return errors.Join(err, w.transfers.CleanUp(ctx))
 }

@@ -43,13 +43,13 @@ type Config struct {
 	// RiverConns is the size of the job queue's pool.
 	RiverConns int32 `env:"HOLDFAST_RIVER_CONNS" envDefault:"6"`
 
-	// Risk and Notify are the dependencies.
+	// Risk, Notify and Payout are the dependencies; their limits are 8, 20 and 8 where nothing else is set.
 	Risk   Dependency `envPrefix:"HOLDFAST_RISK_"`
 	Notify Dependency `envPrefix:"HOLDFAST_NOTIFY_"`
+	Payout Dependency `envPrefix:"HOLDFAST_PAYOUT_"`
 	// PayoutCallbackSecret is what the payout rail signs its callbacks with: 24 bytes or more in base64,
 	// perhaps after "whsec_". Without one no callback is taken.
 	PayoutCallbackSecret string `env:"HOLDFAST_PAYOUT_CALLBACK_SECRET" secret:"true"`
-
 	// DBLimit is how many jobs of pure database work a worker has in hand.
 	DBLimit int `env:"HOLDFAST_DB_LIMIT" envDefault:"40"`
 
@@ -82,14 +82,15 @@ type Dependency struct {
 	Limit int `env:"LIMIT"`
 	// Timeout bounds one attempt; it has to fit into a lease of places.
 	Timeout time.Duration `env:"TIMEOUT" envDefault:"1s"`
-	// WaitMax bounds the wait for a place.
-	WaitMax time.Duration `env:"WAIT_MAX" envDefault:"2s"`
+	// WaitMax bounds the wait for a place; what has none then goes back to the queue.
+	WaitMax time.Duration `env:"WAIT_MAX" envDefault:"250ms"`
 }
 
 // The limits of the dependencies where nothing else is set.
 const (
 	riskLimit   = 8
 	notifyLimit = 20
+	payoutLimit = 8
 )
 
 // Defaults is the configuration of an empty environment.
@@ -107,6 +108,9 @@ func Load(environ []string) (Config, error) {
 	}
 	if c.Notify.Limit == 0 {
 		c.Notify.Limit = notifyLimit
+	}
+	if c.Payout.Limit == 0 {
+		c.Payout.Limit = payoutLimit
 	}
 	return c, c.validate()
 }
@@ -152,7 +156,7 @@ func (c Config) validate() error {
 	check(c.APIConns > 0 && c.WorkerConns > 0 && c.RiverConns > 0, "every pool needs a connection")
 	check(c.LogFormat == "json" || c.LogFormat == "text",
 		"HOLDFAST_LOG_FORMAT %q is neither json nor text", c.LogFormat)
-	for name, d := range map[string]Dependency{"RISK": c.Risk, "NOTIFY": c.Notify} {
+	for name, d := range map[string]Dependency{"RISK": c.Risk, "NOTIFY": c.Notify, "PAYOUT": c.Payout} {
 		check(d.Limit > 0 && d.Limit <= slots.PlacesMax, "HOLDFAST_%s_LIMIT has to be 1 to %d", name,
 			slots.PlacesMax)
 		check(d.Timeout > 0 && d.Timeout <= slots.CallTimeoutMax,

@@ -21,6 +21,7 @@ func TestAnEmptyEnvironmentGivesTheDocumentedDefaults(t *testing.T) {
 	require.Equal(t, ":8080", c.Addr)
 	require.Equal(t, 8, c.Risk.Limit)
 	require.Equal(t, 20, c.Notify.Limit)
+	require.Equal(t, 8, c.Payout.Limit)
 	require.Equal(t, 40, c.DBLimit)
 	require.Equal(t, config.Drain{Max: 15 * time.Second}, c.Drain)
 }
@@ -30,12 +31,14 @@ func TestEveryProblemIsReportedAtOnce(t *testing.T) {
 	_, err := config.Load([]string{
 		"HOLDFAST_RISK_LIMIT=-1", "HOLDFAST_NOTIFY_TIMEOUT=0s", "HOLDFAST_LOG_FORMAT=xml",
 		"HOLDFAST_API_CONNS=0", "IDEMPOTENCY_MISMATCH_STATUS=200", "HOLDFAST_RISK_TIMEOUT=3751ms",
-		"HOLDFAST_NOTIFY_LIMIT=1001", "HOLDFAST_PAYOUT_CALLBACK_SECRET=c2hvcnQ=", "HOLDFAST_DRAIN_GRACE=-1s",
+		"HOLDFAST_NOTIFY_LIMIT=1001", "HOLDFAST_PAYOUT_WAIT_MAX=0s", "HOLDFAST_DRAIN_GRACE=-1s",
+		"HOLDFAST_PAYOUT_CALLBACK_SECRET=c2hvcnQ=",
 	})
 	for _, part := range []string{
 		"HOLDFAST_RISK_LIMIT", "HOLDFAST_NOTIFY_TIMEOUT", "xml", "every pool", "MISMATCH_STATUS 200",
 		"HOLDFAST_RISK_TIMEOUT has to be positive and at most 3.75s",
-		"HOLDFAST_NOTIFY_LIMIT has to be 1 to 1000", "HOLDFAST_PAYOUT_CALLBACK_SECRET", "DRAIN_GRACE",
+		"HOLDFAST_NOTIFY_LIMIT has to be 1 to 1000", "HOLDFAST_PAYOUT_WAIT_MAX", "DRAIN_GRACE",
+		"HOLDFAST_PAYOUT_CALLBACK_SECRET",
 	} {
 		require.ErrorContains(t, err, part)
 	}
@@ -83,7 +86,8 @@ func TestRedactedListsEverySettingWithoutItsSecrets(t *testing.T) {
 	require.Contains(t, text, "DATABASE_URL=postgres://u:xxxxx@db/x\n")
 	require.Contains(t, text, "HOLDFAST_PAYOUT_CALLBACK_SECRET=(hidden)\n")
 	require.Contains(t, text, "HOLDFAST_RISK_URL=http://risk\n")
-	require.Contains(t, text, "HOLDFAST_NOTIFY_WAIT_MAX=2s\n")
+	require.Contains(t, text, "HOLDFAST_NOTIFY_WAIT_MAX=250ms\n")
+	require.Contains(t, text, "HOLDFAST_PAYOUT_LIMIT=8\n")
 	require.NotContains(t, text, "secret")
 	require.NotContains(t, text, secret)
 }

@@ -60,7 +60,7 @@ func (l *Lanes[Owner]) Bring(owner Owner, items int, now time.Time) int {
 	}
 	l.owners[owner] += float64(items)
 	l.total += float64(items)
-	return l.lane(owner)
+	return l.compare(owner)
 }
 
 // Lane says in which lane an owner is.
@@ -68,10 +68,10 @@ func (l *Lanes[Owner]) Lane(owner Owner, now time.Time) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.age(now)
-	return l.lane(owner)
+	return l.compare(owner)
 }
 
-func (l *Lanes[Owner]) lane(owner Owner) int {
+func (l *Lanes[Owner]) compare(owner Owner) int {
 	mine, others := l.owners[owner], len(l.owners)-1
 	if mine <= littleItems || others < 1 {
 		return First

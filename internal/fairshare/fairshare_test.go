@@ -32,14 +32,16 @@ func TestWhoBringsMoreThanTheOthersWaitsBehindThem(t *testing.T) {
 		{"alone", map[string]int{"a": 5_000}, map[string]int{"a": fairshare.First}},
 		{"even", map[string]int{"a": 500, "b": 500, "c": 500}, map[string]int{"a": 1, "b": 1, "c": 1}},
 		{
-			"one of five sends fifty times as much", map[string]int{"a": 5_000, "b": 100, "c": 100, "d": 100, "e": 100},
+			"one of five sends fifty times as much",
+			map[string]int{"a": 5_000, "b": 100, "c": 100, "d": 100, "e": 100},
 			map[string]int{"a": fairshare.Third, "b": 1, "c": 1, "d": 1, "e": 1},
 		},
 		{"one of two", map[string]int{"a": 5_000, "b": 100}, map[string]int{"a": fairshare.Third, "b": 1}},
 		{"four times", map[string]int{"a": 400, "b": 100}, map[string]int{"a": fairshare.Second, "b": 1}},
 		{"little is never too much", map[string]int{"a": 10, "b": 1}, map[string]int{"a": 1, "b": 1}},
 		{
-			"two floods", map[string]int{"a": 5_000, "b": 5_000, "c": 100, "d": 100},
+			"two floods",
+			map[string]int{"a": 5_000, "b": 5_000, "c": 100, "d": 100},
 			map[string]int{"a": fairshare.Second, "b": fairshare.Second, "c": 1, "d": 1},
 		},
 	} {
@@ -77,7 +79,7 @@ func TestTheNumberOfOwnersIsBounded(t *testing.T) {
 	for owner := range 20_000 {
 		l.Bring(owner, 1, now)
 	}
-	require.Equal(t, fairshare.First, l.Bring(30_000, 1_000_000, now), "who is not remembered is not compared")
+	require.Equal(t, fairshare.First, l.Bring(30_000, 1_000_000, now), "not remembered, not compared")
 	require.Equal(t, fairshare.Third, l.Bring(1, 1_000_000, now))
 }
 

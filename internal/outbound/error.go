@@ -99,3 +99,9 @@ func (e *Error) Deferred() bool {
 	}
 	return false
 }
+
+// Refused reports whether the dependency has not done it and never will, however often it is asked. A
+// conflict is no such word: it knows the effect key.
+func (e *Error) Refused() bool {
+	return e.Kind == KindStatus4xx && !e.Retryable() && e.Status != http.StatusConflict
+}

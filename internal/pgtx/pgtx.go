@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -169,10 +170,12 @@ const (
 	codeCanceled            = "57014" // by statement_timeout, or at the wish of the client
 	codeRowsMissed          = "HF001" // raised by our assert_rows
 
-	classConnection = "08"
-	classData       = "22"
-	classIntegrity  = "23"
-	classOurs       = "HF"
+	classConnection   = "08"
+	classData         = "22"
+	classIntegrity    = "23"
+	classResources    = "53"
+	classIntervention = "57" // an operator's, and statement_timeout
+	classOurs         = "HF"
 )
 
 // Code gives the SQLSTATE of a server error, or "".
@@ -196,14 +199,18 @@ func Raced(err error) bool {
 // Busy says that a row stayed locked for longer than lock_timeout.
 func Busy(err error) bool { return Code(err) == codeLockTimeout }
 
+// Passing says that the error is one of the moment: others were in the way, or the server was not itself. What
+// the transaction does is not at fault, and the same may succeed later.
+func Passing(err error) bool {
+	return Raced(err) || Busy(err) || Unknown(err) ||
+		ofClass(err, classConnection, classResources, classIntervention)
+}
+
 // Broken says that a data error of one item spoiled the transaction, so that its neighbours may be
 // tried without it.
-func Broken(err error) bool {
+func Broken(err error) bool { return ofClass(err, classData, classIntegrity, classOurs) }
+
+func ofClass(err error, classes ...string) bool {
 	code := Code(err)
-	for _, class := range []string{classData, classIntegrity, classOurs} {
-		if strings.HasPrefix(code, class) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(classes, func(class string) bool { return strings.HasPrefix(code, class) })
 }

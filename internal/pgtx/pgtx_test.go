@@ -198,6 +198,7 @@ func TestAKilledSessionIsUnknown(t *testing.T) {
 		require.True(t, pgtx.Unknown(err), "%s: %v", name, err)
 	}
 	require.Equal(t, "57P01", pgtx.Code(during), "a server that breaks off does not say what it did before")
+	require.True(t, pgtx.Passing(during))
 }
 
 func TestARefusedCommitIsNotUnknown(t *testing.T) {
@@ -239,28 +240,30 @@ func TestARefusedCommitIsNotUnknown(t *testing.T) {
 
 func TestClasses(t *testing.T) {
 	t.Parallel()
-	for code, want := range map[string]struct{ raced, busy, broken bool }{
+	for code, want := range map[string]struct{ raced, busy, broken, passing bool }{
 		"":      {},
-		"23505": {raced: true, broken: true}, // unique
-		"40001": {raced: true},               // serialization
-		"40P01": {raced: true},               // deadlock
-		"HF001": {raced: true, broken: true}, // a row was not reached
-		"HF003": {broken: true},              // illegal move
-		"55P03": {busy: true},                // lock_timeout
-		"23514": {broken: true},              // check
-		"23502": {broken: true},              // not null
-		"22021": {broken: true},              // NUL in a text
-		"22P02": {broken: true},              // malformed JSON
-		"57014": {},                          // statement_timeout
-		"08006": {},                          // connection failure
-		"53300": {},                          // too many connections
-		"42P01": {},                          // undefined table
+		"23505": {raced: true, broken: true, passing: true}, // unique
+		"40001": {raced: true, passing: true},               // serialization
+		"40P01": {raced: true, passing: true},               // deadlock
+		"HF001": {raced: true, broken: true, passing: true}, // a row was not reached
+		"HF003": {broken: true},                             // illegal move
+		"55P03": {busy: true, passing: true},                // lock_timeout
+		"23514": {broken: true},                             // check
+		"23502": {broken: true},                             // not null
+		"22021": {broken: true},                             // NUL in a text
+		"22P02": {broken: true},                             // malformed JSON
+		"57014": {passing: true},                            // statement_timeout
+		"57P01": {passing: true},                            // the server stops
+		"08006": {passing: true},                            // connection failure
+		"53300": {passing: true},                            // too many connections
+		"42P01": {},                                         // undefined table
 	} {
 		err := errors.Join(errOops, &pgconn.PgError{Code: code})
 		assert.Equal(t, code, pgtx.Code(err))
 		assert.Equal(t, want.raced, pgtx.Raced(err), code)
 		assert.Equal(t, want.busy, pgtx.Busy(err), code)
 		assert.Equal(t, want.broken, pgtx.Broken(err), code)
+		assert.Equal(t, want.passing, pgtx.Passing(err), code)
 		assert.False(t, pgtx.Unknown(err))
 	}
 	assert.Empty(t, pgtx.Code(errOops))

@@ -336,13 +336,7 @@ func TestWhatCannotReachTheDatabaseIsAnErrorAndNothingElse(t *testing.T) {
 func TestALockedAccountIsUnavailableForAWhile(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	cfg := w.Config(t, "hasty")
-	pool := cfg.Pool.Config()
-	pool.ConnConfig.RuntimeParams["lock_timeout"] = "20ms"
-	cfg.Pool = open(t, pool)
-	hasty := transfer.NewService(cfg)
-	hasty.Start(t.Context())
-	t.Cleanup(hasty.Stop)
+	hasty := w.hasty(t)
 	id := w.Create(t, "before", 1)
 
 	tx, err := w.DB.Pool.Begin(t.Context()) //nolint:forbidigo // somebody else's transaction
@@ -366,13 +360,7 @@ func TestALockedAccountIsUnavailableForAWhile(t *testing.T) {
 func TestAKeyThatAnotherProcessIsStoringIsInProgress(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	cfg := w.Config(t, "hasty")
-	pool := cfg.Pool.Config()
-	pool.ConnConfig.RuntimeParams["lock_timeout"] = "20ms"
-	cfg.Pool = open(t, pool)
-	hasty := transfer.NewService(cfg)
-	hasty.Start(t.Context())
-	t.Cleanup(hasty.Stop)
+	hasty := w.hasty(t)
 	request := w.Request("k1", w.Item(1))
 
 	tx, err := w.DB.Pool.Begin(t.Context()) //nolint:forbidigo // the other process

@@ -114,7 +114,8 @@ func TestADecisionBecomesEvents(t *testing.T) {
 		{"perhaps", false, nil, ""},
 		{"", false, nil, ""},
 	} {
-		events, reason, err := judge(Transfer{State: Accepted, Payout: c.payout}, risk.Decision{Outcome: c.outcome, Reason: "why"})
+		seen := Transfer{State: Accepted, Payout: c.payout}
+		events, reason, err := judge(seen, risk.Decision{Outcome: c.outcome, Reason: "why"})
 		require.Equal(t, c.events, events, c.outcome)
 		require.Equal(t, c.reason, reason, c.outcome)
 		require.Equal(t, c.events == nil, err != nil, c.outcome)
@@ -300,6 +301,7 @@ func TestReversalsAreBoundedByWhatIsLeft(t *testing.T) {
 	settled := Transfer{State: Settled, Amount: hundred, Reversed: 30}
 	spent := Transfer{State: Settled, Amount: hundred, Reversed: 100}
 	reversal := Transfer{State: Settled, Amount: hundred, Reverses: id}
+	paidOut := Transfer{State: Settled, Amount: hundred, Payout: true}
 	for _, c := range []struct {
 		name     string
 		original *Transfer
@@ -316,7 +318,7 @@ func TestReversalsAreBoundedByWhatIsLeft(t *testing.T) {
 		{"not settled yet", &Transfer{State: Approved, Amount: hundred}, 10, false, 0, problem.NotReversible},
 		{"blocked", &Transfer{State: Blocked, Amount: hundred}, 10, false, 0, problem.NotReversible},
 		{"a reversal", &reversal, 10, false, 0, problem.NotReversible},
-		{"a payout", &Transfer{State: Settled, Amount: hundred, Payout: true}, 10, false, 0, problem.NotReversible},
+		{"a payout", &paidOut, 10, false, 0, problem.NotReversible},
 		{"unknown", nil, 10, false, 0, problem.NotFound},
 	} {
 		b := &acceptBatch{originals: map[Ref]*Transfer{}}
@@ -370,23 +372,31 @@ func TestARetryWaitsForWhatTheDependencyAsks(t *testing.T) {
 		{0, &outbound.Error{P95: time.Second}, 100 * time.Millisecond, time.Second},
 	} {
 		wait, need := s.retryIn(c.attempts, c.cause)
-		require.Equal(t, []time.Duration{c.wait, c.need}, []time.Duration{wait, need}, "%d %v", c.attempts, c.cause)
+		require.Equal(t, c.wait, wait, "%d %v", c.attempts, c.cause)
+		require.Equal(t, c.need, need, "%d %v", c.attempts, c.cause)
 	}
 }
 
 func TestACallThatWasNotSentIsNotAskedAboutAndNotInTheLedger(t *testing.T) {
 	t.Parallel()
-	for kind, want := range map[outbound.Kind]struct {
+	for _, want := range []struct {
+		kind   outbound.Kind
 		sent   int32
 		ledger bool
 	}{
-		outbound.KindOpen: {0, false}, outbound.KindRetryBudget: {0, false}, outbound.KindNoBudget: {0, false},
-		outbound.KindUnreachable: {0, true}, outbound.KindTimeout: {1, true}, outbound.KindStatus5xx: {1, true},
-		outbound.KindAmbiguous: {1, true}, outbound.KindStatus4xx: {1, true},
+		{outbound.KindOpen, 0, false},
+		{outbound.KindRetryBudget, 0, false},
+		{outbound.KindNoBudget, 0, false},
+		{outbound.KindUnreachable, 0, true},
+		{outbound.KindTimeout, 1, true},
+		{outbound.KindStatus5xx, 1, true},
+		{outbound.KindAmbiguous, 1, true},
+		{outbound.KindStatus4xx, 1, true},
 	} {
-		n := again(Transfer{}, stepScreen, time.Second, &outbound.Error{Kind: kind, Err: errors.New("x")})
-		require.Equal(t, want.sent, n.after.Sent, kind)
-		require.Equal(t, want.ledger, n.attempt != nil, kind)
+		cause := &outbound.Error{Kind: want.kind, Err: errors.New("x")}
+		n := again(Transfer{}, stepScreen, time.Second, cause)
+		require.Equal(t, want.sent, n.after.Sent, want.kind)
+		require.Equal(t, want.ledger, n.attempt != nil, want.kind)
 	}
 	n := again(Transfer{}, stepScreen, time.Second, errors.New("broke in our code"))
 	require.EqualValues(t, 1, n.after.Sent, "nobody knows how far it came")

@@ -24,6 +24,7 @@ const (
 
 	AttemptsMax    = attemptsMax
 	BrokenMax      = brokenMax
+	PassingMax     = passingMax
 	PayoutTriesMax = payoutTriesMax
 	CohortMaxItems = cohortMaxItems
 	SweepBatchRows = sweepBatchRows

@@ -64,21 +64,26 @@ func TestAQuestionThatFailsIsAskedAgainAndNothingIsSent(t *testing.T) {
 func TestBackoffGrowsAndRetryAfterIsObeyed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
+	w.Transfers.SetRandom(func() float64 { return 0.999 })
 	w.Risk.Always(transfertest.Fault{Kind: outbound.KindStatus5xx})
 	id := w.Create(t, "k1", 250)
+	// How long after it was enqueued the job of the retry is due, in milliseconds.
+	wait := func() int64 {
+		return w.Count(t, `
+SELECT (1000 * extract(epoch FROM t.wake_at - j.created_at))::bigint
+  FROM river_job j JOIN transfers t ON j.scheduled_at = t.wake_at WHERE t.id = $1`, id)
+	}
 	for _, milliseconds := range []int64{199, 399, 799, 1598} {
 		w.wakeNow(t)
 		w.run(t.Context(), t)
-		got := w.Get(t, id)
-		wait := got.WakeAt.Sub(got.UpdatedAt).Milliseconds()
-		require.GreaterOrEqual(t, wait, milliseconds)
-		require.Less(t, wait, milliseconds+110)
+		require.GreaterOrEqual(t, wait(), milliseconds)
+		require.Less(t, wait(), milliseconds+110)
 	}
 	w.Risk.Always(transfertest.Fault{Kind: outbound.KindStatus4xx, RetryAfter: 7 * time.Second})
 	w.wakeNow(t)
 	w.run(t.Context(), t)
+	require.GreaterOrEqual(t, wait(), (7 * time.Second).Milliseconds())
 	got := w.Get(t, id)
-	require.GreaterOrEqual(t, got.WakeAt.Sub(got.UpdatedAt), 7*time.Second)
 	require.EqualValues(t, 1, w.Count(t,
 		"SELECT count(*) FROM river_job WHERE state = 'available' AND scheduled_at = $1", got.WakeAt))
 	w.CheckInvariants(t)

@@ -17,7 +17,7 @@ import (
 )
 
 // world is a bundle whose jobs the test works by itself, one after the other, so that it says what
-// happens when. A retry waits as long as it may, so that it never comes by itself.
+// happens when. A retry waits for longer than jitter would let it, so that it does not come by itself.
 type world struct {
 	*transfertest.Bundle
 }
@@ -25,7 +25,7 @@ type world struct {
 func newWorld(t *testing.T) world {
 	t.Helper()
 	w := world{transfertest.New(t)}
-	w.Transfers.SetRandom(func() float64 { return 0.999 })
+	w.Transfers.SetRandom(func() float64 { return 4 })
 	return w
 }
 
@@ -205,4 +205,18 @@ func open(t *testing.T, cfg *pgxpool.Config) *pgxpool.Pool {
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
 	return pool
+}
+
+// hasty is a service that waits for no lock for long. Like the world's, it does not jitter.
+func (w world) hasty(t *testing.T) *transfer.Service {
+	t.Helper()
+	cfg := w.Config(t, "hasty")
+	pool := cfg.Pool.Config()
+	pool.ConnConfig.RuntimeParams["lock_timeout"] = "20ms"
+	cfg.Pool = open(t, pool)
+	hasty := transfer.NewService(cfg)
+	hasty.SetRandom(func() float64 { return 0.999 })
+	hasty.Start(t.Context())
+	t.Cleanup(hasty.Stop)
+	return hasty
 }

@@ -47,8 +47,8 @@ func Invariants() []invariant.Invariant {
 		},
 		{
 			Name: "transfer_payouts_agree", SQL: payoutsAgreeSQL,
-			Doc: "Exactly the transfers that went by the rail have a move to settling, a settled one has the " +
-				"rail's reference, and it went to an external account.",
+			Doc: "Exactly the transfers that went by the rail have a move to settling, a settled one has " +
+				"the rail's reference, and it went to an external account.",
 		},
 		{
 			Name: "transfer_never_forgotten", SQL: neverForgottenSQL,
@@ -166,8 +166,8 @@ SELECT format('reversal %s: does not mirror transfer %s, which is %s', c.id, c.r
        IS DISTINCT FROM ('settled', NULL::uuid, c.to_account, c.from_account, c.currency)`
 
 const payoutsAgreeSQL = `
-SELECT format('transfer %s: %s, payout %s to a %s account, rail reference %s, submitted %s times', t.id, t.state,
-              t.payout, a.kind, coalesce(t.rail_reference, 'none'), coalesce(e.n, 0)) AS what
+SELECT format('transfer %s: %s, payout %s to a %s account, rail reference %s, submitted %s times', t.id,
+              t.state, t.payout, a.kind, coalesce(t.rail_reference, 'none'), coalesce(e.n, 0)) AS what
   FROM transfers t
   LEFT JOIN accounts a ON a.tenant_id = t.tenant_id AND a.id = t.to_account
   LEFT JOIN (SELECT v.tenant_id, v.aggregate_id, count(*) AS n

@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -162,6 +163,9 @@ func (w *cohortWorker[Job]) Work(ctx context.Context, job *river.Job[Job]) error
 	s := w.service
 	loadedAt := s.cfg.Now()
 	transfers, now, err := s.load(ctx, w.refs(job.Args))
+	if stopped(err) {
+		return s.handBack(ctx, job.ID, job.Args, job.Attempt > 1)
+	}
 	if err != nil {
 		return err
 	}
@@ -170,30 +174,67 @@ func (w *cohortWorker[Job]) Work(ctx context.Context, job *river.Job[Job]) error
 		again: job.Attempt > 1, now: now, loadedAt: loadedAt, clock: s.cfg.Now,
 	}
 	var group sync.WaitGroup
-	rest := leftOver{again: known.again}
+	rest := leftOver{service: s, job: job.ID, again: known.again}
 	for _, t := range transfers {
 		if !w.due(t) || t.WakeAt.After(now) {
 			continue // done, or somebody set a later time
 		}
 		group.Go(func() { rest.add(t.Ref, w.one(ctx, t, known)) })
 	}
-	group.Wait()
-	if rest.none() {
-		return nil
-	}
+	return rest.handBack(ctx, group.Wait)
+}
+
+// handBack gives the rest of a job back, also while the process stops.
+func (s *Service) handBack(ctx context.Context, jobID int64, rest any, again bool) error {
 	ctx, cancel := recording(ctx)
 	defer cancel()
-	return jobqueue.HandBack(ctx, s.pool, jobqueue.Returned{
-		ID: job.ID, Args: rest.cohort, Again: rest.again,
-	})
+	return jobqueue.HandBack(ctx, s.pool, jobqueue.Returned{ID: jobID, Args: rest, Again: again})
 }
+
+// giveBackAfter is when a job whose calls take long gives back what has found no place until then; it is
+// above the wait for a place.
+const giveBackAfter = 400 * time.Millisecond
 
 // leftOver gathers what a worker gives back of its job.
 type leftOver struct {
+	service *Service
+	job     int64
+
 	mu     sync.Mutex
 	cohort cohort
 	// again says that a call of what is left may have been made without record.
 	again bool
+}
+
+// handBack gives back what is left when all steps have ended, and what is left by giveBackAfter already then:
+// others may have a place for it while our calls take their time.
+func (l *leftOver) handBack(ctx context.Context, wait func()) error {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		wait()
+	}()
+	early := time.NewTimer(giveBackAfter)
+	defer early.Stop()
+	var err error
+	select {
+	case <-ended:
+	case <-early.C:
+		err = l.flush(ctx)
+		<-ended
+	}
+	return errors.Join(err, l.flush(ctx))
+}
+
+func (l *leftOver) flush(ctx context.Context) error {
+	l.mu.Lock()
+	rest, again := l.cohort, l.again
+	l.cohort = cohort{}
+	l.mu.Unlock()
+	if rest.Transfers == nil {
+		return nil
+	}
+	return l.service.handBack(ctx, l.job, rest, again)
 }
 
 // add puts a transfer whose step could not be done here to what is left.
@@ -210,28 +251,39 @@ func (l *leftOver) add(ref Ref, err error) {
 	l.again = l.again || !noRoom(err)
 }
 
-func (l *leftOver) none() bool { return l.cohort.Transfers == nil }
-
-// brokenMax is how often a step may break in our own code before the transfer is given up as poison; the index
-// of dead letters names the same number.
+// brokenMax is how often a step may break in our own code before the transfer is given up as poison; the
+// index of dead letters names the same number.
 const brokenMax = 5
 
-// parkedFor is when a transfer is looked at again that is poison while the rail has it: it cannot end without
-// the rail's answer.
+// passingMax is how often a step may be kept from its end by what is of the moment. What is so for longer is
+// no moment any more, and counts as a break.
+const passingMax = 50
+
+// heldUpBy says that a step failed for what is of the moment, and not for too long yet.
+func (t Transfer) heldUpBy(err error) bool { return passing(err) && t.Attempts < passingMax }
+
+// parkedFor is when a transfer is looked at again that is poison and cannot end: the rail has it, and has to
+// answer first, or its end breaks too.
 const parkedFor = time.Hour
 
 // one processes one transfer; neither its error nor its panic reaches its neighbours. What breaks again and
-// again is given up.
+// again is given up; what was only in the way of others, or of the database, is tried again.
 func (w *cohortWorker[Job]) one(ctx context.Context, t Transfer, known work) error {
 	s := w.service
-	err := w.caught(ctx, t, known)
-	if err == nil || stopped(err) || noRoom(err) {
-		return err
+	cause := w.caught(ctx, t, known)
+	if cause == nil || stopped(cause) || noRoom(cause) {
+		return cause
 	}
-	s.cfg.Log.ErrorContext(ctx, "transfer step failed", slog.String("transfer", t.ID.String()),
-		slog.Int("failures", int(t.Failures)+1), slog.Any("error", err))
-	s.cfg.Metrics.StepFailed()
-	if err := s.broke(ctx, t, known, err); err != nil { // then the sweeper finds it
+	var err error
+	if t.heldUpBy(cause) {
+		err = s.heldUp(ctx, t, cause)
+	} else {
+		s.cfg.Log.ErrorContext(ctx, "transfer step failed", slog.String("transfer", t.ID.String()),
+			slog.Int("failures", int(t.Failures)+1), slog.Any("error", cause))
+		s.cfg.Metrics.StepFailed()
+		err = s.broke(ctx, t, known, cause)
+	}
+	if err != nil { // then the sweeper finds it
 		s.cfg.Log.WarnContext(ctx, "failure of transfer step not noted",
 			slog.String("transfer", t.ID.String()), slog.Any("error", err))
 	}
@@ -250,6 +302,15 @@ func (w *cohortWorker[Job]) caught(ctx context.Context, t Transfer, known work) 
 	return w.step(ctx, t, known)
 }
 
+// heldUp notes that a step could not be written down for now. That is not the transfer's fault.
+func (s *Service) heldUp(ctx context.Context, t Transfer, cause error) error {
+	wait, _ := s.retryIn(t.Attempts, nil)
+	s.cfg.Log.InfoContext(ctx, "transfer step was held up", slog.String("transfer", t.ID.String()),
+		slog.Int("attempt", int(t.Attempts)+1), slog.Duration("retry_in", wait), slog.Any("error", cause))
+	_, err := s.noted(ctx, again(t, stepOf(t), wait, cause))
+	return err
+}
+
 // broke notes that a step broke in our own code, and ends what does so again and again.
 func (s *Service) broke(ctx context.Context, t Transfer, w work, cause error) error {
 	wait, _ := s.retryIn(t.Failures, nil)
@@ -262,7 +323,13 @@ func (s *Service) broke(ctx context.Context, t Transfer, w work, cause error) er
 	case t.State.Terminal():
 		n.after.Notification = NotificationFailed
 	default:
-		return s.move(ctx, w.fail(t, ReasonPoison))
+		err := s.move(ctx, w.fail(t, ReasonPoison))
+		if err == nil || stopped(err) {
+			return err
+		}
+		if !t.heldUpBy(err) { // not even its end can be written down
+			n.retryIn = parkedFor
+		}
 	}
 	_, err := s.noted(ctx, n)
 	return err

@@ -23,8 +23,12 @@ const (
 	stepNotify = "notify"
 )
 
-// kindBroken is what the ledger of attempts calls a step that broke in our own code.
-const kindBroken = "broken"
+// What the ledger of attempts calls a step whose end was not that of a call: it broke in our own code, or it
+// was held up by others.
+const (
+	kindBroken = "broken"
+	kindHeldUp = "held_up"
+)
 
 // note is what a step came to that moved nothing.
 type note struct {
@@ -50,6 +54,9 @@ type attempt struct {
 func again(t Transfer, step string, wait time.Duration, cause error) note {
 	n := waiting(t, wait)
 	kind := kindBroken
+	if passing(cause) {
+		kind = kindHeldUp
+	}
 	if failure, ok := errors.AsType[*outbound.Error](cause); ok {
 		kind = string(failure.Kind)
 		if failure.Deferred() {
@@ -109,8 +116,8 @@ func (s *Service) noted(ctx context.Context, n note) (bool, error) {
 	return reached, nil
 }
 
-// flushNotes writes a batch of notes in one transaction of two round trips, and says which reached their row. No
-// state changes, so no balance is locked.
+// flushNotes writes a batch of notes in one transaction of two round trips, and says which reached their
+// row. No state changes, so no balance is locked.
 func (s *Service) flushNotes(ctx context.Context, notes []note) ([]bool, error) {
 	var now time.Time
 	reached := map[Ref]bool{}
@@ -176,7 +183,8 @@ func decideNotes(notes []note, now time.Time) (transferdb.NoteStepsParams, []Tra
 			again = append(again, t)
 		}
 		p.Tenants, p.Ids = append(p.Tenants, t.TenantID), append(p.Ids, t.ID)
-		p.Versions, p.FromAttempts = append(p.Versions, n.seen.Version), append(p.FromAttempts, n.seen.Attempts)
+		p.Versions = append(p.Versions, n.seen.Version)
+		p.FromAttempts = append(p.FromAttempts, n.seen.Attempts)
 		p.ToAttempts = append(p.ToAttempts, t.Attempts)
 		p.Notifications = append(p.Notifications, t.Notification)
 		p.Sents, p.Failures = append(p.Sents, t.Sent), append(p.Failures, t.Failures)

@@ -101,7 +101,8 @@ func (s *Service) heard(ctx context.Context, t Transfer, w work, r payout.Receip
 	switch r.Status {
 	case payout.StatusPaid:
 		return s.move(ctx, move{
-			seen: t, events: []Event{Settle}, railReference: railReference(t, r), actor: w.actor, cause: w.cause,
+			seen: t, events: []Event{Settle}, railReference: railReference(t, r),
+			actor: w.actor, cause: w.cause,
 		})
 	case payout.StatusRefused:
 		s.cfg.Log.InfoContext(ctx, "payout refused", slog.String("transfer", t.ID.String()),
@@ -136,7 +137,8 @@ func (s *Service) withdrawn(ctx context.Context, t Transfer, w work) error {
 	case t.PayoutTry >= payoutTriesMax:
 		return s.move(ctx, w.fail(t, ReasonAttempts))
 	}
-	n := waiting(t, 0)
+	wait, _ := s.retryIn(t.Attempts, nil)
+	n := waiting(t, wait)
 	n.after.Sent, n.after.PayoutTry = 0, t.PayoutTry+1
 	return s.note(ctx, n)
 }
@@ -148,7 +150,7 @@ func (s *Service) unpaid(ctx context.Context, t Transfer, w work, first bool, ca
 		return cause
 	}
 	failure, ok := errors.AsType[*outbound.Error](cause)
-	if ok && failure.Kind == outbound.KindStatus4xx && !failure.Retryable() && first {
+	if ok && first && failure.Refused() {
 		return s.move(ctx, w.fail(t, ReasonPayoutRefused))
 	}
 	wait, _ := s.retryIn(t.Attempts, cause)

@@ -15,9 +15,9 @@ import (
 )
 
 // settling is a payout that waits for its first call to the rail.
-func (w world) settling(t *testing.T, key string) uuid.UUID {
+func (w world) settling(t *testing.T) uuid.UUID {
 	t.Helper()
-	id := w.createPayout(t, key, 250)
+	id := w.createPayout(t, "k1", 250)
 	require.True(t, w.runOne(t.Context(), t))
 	require.Equal(t, transfer.Settling, w.Get(t, id).State)
 	return id
@@ -26,7 +26,7 @@ func (w world) settling(t *testing.T, key string) uuid.UUID {
 func TestAPayoutThatManyWorkersHaveInHandIsSubmittedOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	id := w.settling(t, "k1")
+	id := w.settling(t)
 	args := w.jobArgs(t, "transfer_payout")
 	services := w.processes(t)
 	for _, err := range together(8, func(i int) error {
@@ -45,7 +45,7 @@ func TestAPayoutThatManyWorkersHaveInHandIsSubmittedOnce(t *testing.T) {
 func TestASleeperCannotPayWhatOthersPaid(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	id := w.settling(t, "k1")
+	id := w.settling(t)
 	args := w.jobArgs(t, "transfer_payout")
 	w.Rail.Next(transfertest.Fault{Kind: outbound.KindTimeout}) // sent, and lost for now
 	require.NoError(t, w.Transfers.RunJob(t.Context(), "transfer_payout", 1, 1, args))
@@ -72,17 +72,23 @@ func TestEachKindOfSilenceOfTheRailEndsInOnePayment(t *testing.T) {
 		{"breaker open", []transfertest.Fault{{Kind: outbound.KindOpen}}, 1},
 		{"no room", []transfertest.Fault{{Kind: outbound.KindFull}}, 1},
 		{"answered 429", []transfertest.Fault{{Kind: outbound.KindStatus4xx}}, 2},
+		{"paid, answered 409", []transfertest.Fault{{Kind: outbound.KindStatus4xx, Status: 409, Acts: true}}, 1},
 		{
 			"the question fails too",
-			[]transfertest.Fault{{Kind: outbound.KindTimeout, Acts: true}, {Kind: outbound.KindStatus5xx}}, 1,
+			[]transfertest.Fault{{Kind: outbound.KindTimeout, Acts: true}, {Kind: outbound.KindStatus5xx}},
+			1,
 		},
 		{
 			"the withdrawal's reply is lost",
-			[]transfertest.Fault{{Kind: outbound.KindTimeout}, {}, {Kind: outbound.KindTimeout, Acts: true}}, 2,
+			[]transfertest.Fault{
+				{Kind: outbound.KindTimeout}, {}, {Kind: outbound.KindTimeout, Acts: true},
+			},
+			2,
 		},
 		{
 			"two references are lost",
-			[]transfertest.Fault{{Kind: outbound.KindTimeout}, {}, {}, {Kind: outbound.KindTimeout}}, 3,
+			[]transfertest.Fault{{Kind: outbound.KindTimeout}, {}, {}, {Kind: outbound.KindTimeout}},
+			3,
 		},
 	} {
 		w := newWorld(t)
@@ -101,11 +107,10 @@ func TestEachKindOfSilenceOfTheRailEndsInOnePayment(t *testing.T) {
 func TestAPayoutWhoseReferencesAreAllLostFailsAndFreesTheFunds(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	var faults []transfertest.Fault
-	for range transfer.PayoutTriesMax {
-		faults = append(faults, transfertest.Fault{Kind: outbound.KindTimeout}, transfertest.Fault{}, transfertest.Fault{})
+	for range transfer.PayoutTriesMax { // each is lost, asked about, and withdrawn
+		lost := transfertest.Fault{Kind: outbound.KindTimeout}
+		w.Rail.Next(lost, transfertest.Fault{}, transfertest.Fault{})
 	}
-	w.Rail.Next(faults...)
 	id := w.createPayout(t, "k1", 250)
 	w.runAll(t.Context(), t)
 	got := w.Get(t, id)
@@ -160,7 +165,7 @@ func TestAFrozenOrClosedAccountStopsAPayoutOnlyBeforeItIsSent(t *testing.T) {
 	w.CheckInvariants(t)
 
 	w = newWorld(t)
-	id = w.settling(t, "k1")
+	id = w.settling(t)
 	closeWorld(w)
 	w.runAll(t.Context(), t)
 	require.Equal(t, transfer.Settled, w.Get(t, id).State, "the money has left")
@@ -177,7 +182,8 @@ func TestACallbackWakesOnlyWhatWaitsForTheRail(t *testing.T) {
 	require.True(t, waiting.WakeAt.After(waiting.UpdatedAt))
 
 	jobs := func() int64 {
-		return w.Count(t, "SELECT count(*) FROM river_job WHERE state = 'available' AND scheduled_at <= clock_timestamp()")
+		return w.Count(t, `SELECT count(*) FROM river_job
+		                    WHERE state = 'available' AND scheduled_at <= clock_timestamp()`)
 	}
 	require.Zero(t, jobs())
 	require.NoError(t, w.Transfers.Wake(t.Context(), w.ref(uuid.New())), "a stranger changes nothing")
@@ -197,7 +203,7 @@ func TestACallbackWakesOnlyWhatWaitsForTheRail(t *testing.T) {
 func TestACallbackThatIsFasterThanTheReplyLetsTheRailBeAsked(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	id := w.settling(t, "k1")
+	id := w.settling(t)
 	w.Exec(t, "UPDATE transfers SET wake_at = clock_timestamp() + interval '1 minute' WHERE id = $1", id)
 	require.NoError(t, w.Transfers.Wake(t.Context(), w.ref(id)))
 	require.EqualValues(t, 1, w.Get(t, id).Sent)
@@ -222,7 +228,7 @@ func TestAPayoutOfAReversalGoesByTheRail(t *testing.T) {
 func TestTheDatabaseRefusesASettledPayoutWithoutTheRailsWord(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	id := w.settling(t, "k1")
+	id := w.settling(t)
 	_, err := w.Pool.Exec(t.Context(), `UPDATE transfers SET state = 'settled', version = version + 1,
 	  notification = 'pending' WHERE id = $1`, id)
 	require.ErrorContains(t, err, "transfers_payout_has_reference")

@@ -48,7 +48,7 @@ func TestWhatBreaksAgainAndAgainIsGivenUpWithItsReason(t *testing.T) {
 func TestAPoisonousPayoutIsParkedAndSeen(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	id := w.settling(t, "k1")
+	id := w.settling(t)
 	w.Rail.Always(transfertest.Fault{Panics: true})
 	for range transfer.BrokenMax {
 		w.wakeNow(t)
@@ -68,6 +68,81 @@ func TestAPoisonousPayoutIsParkedAndSeen(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, dead)
 	w.requireOneEffect(t, id)
+}
+
+func TestALockThatOthersHoldIsNobodysFault(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	hasty := w.hasty(t)
+	id := w.Create(t, "k1", 250)
+	tx, err := w.DB.Pool.Begin(t.Context()) //nolint:forbidigo // somebody else's transaction
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), "SELECT FROM balances WHERE account_id = $1 FOR UPDATE", w.From)
+	require.NoError(t, err)
+	own := w
+	own.Bundle = &transfertest.Bundle{}
+	*own.Bundle = *w.Bundle
+	own.Transfers = hasty
+	for n := range transfer.BrokenMax + 1 {
+		own.wakeNow(t)
+		require.Equal(t, 1, own.run(t.Context(), t))
+		got := w.Get(t, id)
+		require.Equal(t, []int32{int32(n) + 1, 0}, []int32{got.Attempts, got.Failures})
+		require.True(t, got.WakeAt.After(got.UpdatedAt), "the next try has its time")
+	}
+	dead, err := w.Transfers.DeadLetters(t.Context(), 10)
+	require.NoError(t, err)
+	require.Empty(t, dead)
+	require.NoError(t, tx.Rollback(t.Context()))
+
+	w.runAll(t.Context(), t)
+	require.Equal(t, transfer.Settled, w.Get(t, id).State)
+	require.Equal(t, 1, w.Risk.Calls(w.screenKey(id)).Sends)
+	attempts, err := w.Transfers.Attempts(t.Context(), w.ref(id))
+	require.NoError(t, err)
+	require.Equal(t, "held_up", attempts[0].Kind)
+	w.CheckInvariants(t)
+}
+
+func TestWhatIsHeldUpForTooLongBreaks(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	id := w.Create(t, "k1", 250)
+	w.Exec(t, `INSERT INTO events (tenant_id, aggregate_id, seq, type, to_state, actor, at)
+	           SELECT tenant_id, id, 2, 'forged', 'forged', 'bug', now() FROM transfers`)
+	// Each move looks as if another worker had been faster.
+	for range transfer.PassingMax + transfer.BrokenMax {
+		w.wakeNow(t)
+		w.run(t.Context(), t)
+	}
+	got := w.Get(t, id)
+	require.EqualValues(t, transfer.BrokenMax, got.Failures)
+	require.EqualValues(t, transfer.PassingMax+transfer.BrokenMax, got.Attempts)
+	require.Equal(t, got.PromiseAt, got.WakeAt, "its end breaks too, so it is parked within its promise")
+}
+
+func TestAPoisonWhoseEndBreaksTooIsParkedAndSeen(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Risk.Always(transfertest.Fault{Panics: true})
+	w.Exec(t, "ALTER TABLE transfers ADD CONSTRAINT bug CHECK (reason <> 'poison')")
+	id := w.Create(t, "k1", 250)
+	for range transfer.BrokenMax {
+		w.wakeNow(t)
+		w.run(t.Context(), t)
+	}
+	got := w.Get(t, id)
+	require.Equal(t, transfer.Accepted, got.State)
+	require.EqualValues(t, transfer.BrokenMax, got.Failures)
+	require.Equal(t, got.PromiseAt, got.WakeAt, "within the promise it is not tried again at once")
+	dead, err := w.Transfers.DeadLetters(t.Context(), 10)
+	require.NoError(t, err)
+	require.Len(t, dead, 1)
+
+	w.Exec(t, "ALTER TABLE transfers DROP CONSTRAINT bug")
+	w.runAll(t.Context(), t)
+	require.Equal(t, transfer.ReasonPoison, w.Get(t, id).Reason)
+	w.CheckInvariants(t)
 }
 
 func TestWhatADependencyHasNoPlaceForIsGivenBackAsItIs(t *testing.T) {
@@ -96,6 +171,26 @@ SELECT count(*) FROM river_job j JOIN river_job old USING (kind, queue, priority
 	for _, a := range answers {
 		require.Equal(t, transfer.Settled, w.Get(t, a.ID).State)
 		require.Equal(t, transfertest.Calls{Sends: 1, Effects: 1}, w.Risk.Calls(w.screenKey(a.ID)))
+	}
+	w.CheckInvariants(t)
+}
+
+func TestWhatHasNoPlaceDoesNotWaitForTheCallsOfItsNeighbours(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	answers := transfertest.ReadAll(t, w.create(t, "k1", w.Item(1), w.Item(2)))
+	release := w.Risk.Hold()
+	w.Risk.Next(transfertest.Fault{}, transfertest.Fault{Kind: outbound.KindFull})
+	worker := w.StartWorker(t, "worker")
+	transfertest.Eventually(t, "the one without a place is given back", func() bool {
+		return w.Count(t, "SELECT count(*) FROM river_job WHERE state = 'running'") == 2
+	})
+	release()
+	w.WaitQuiet(t)
+	require.NoError(t, worker.Stop(t.Context()))
+	for _, a := range answers {
+		require.Equal(t, transfer.Settled, w.Get(t, a.ID).State)
+		require.Equal(t, 1, w.Risk.Calls(w.screenKey(a.ID)).Sends)
 	}
 	w.CheckInvariants(t)
 }

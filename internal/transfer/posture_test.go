@@ -26,6 +26,7 @@ func (w world) posture(t *testing.T, openUpTo int64) transfer.Posture {
 
 func TestAPostureDecidesOnlyWhereTheRiskServiceCannot(t *testing.T) {
 	t.Parallel()
+	broken := transfertest.Fault{Kind: outbound.KindStatus5xx}
 	for _, c := range []struct {
 		name  string
 		fault transfertest.Fault
@@ -34,8 +35,8 @@ func TestAPostureDecidesOnlyWhereTheRiskServiceCannot(t *testing.T) {
 	}{
 		{"it answers", transfertest.Fault{}, false, transfer.Blocked},
 		{"it failed others", transfertest.Fault{Kind: outbound.KindOpen}, false, transfer.Settled},
-		{"it fails, and there is time", transfertest.Fault{Kind: outbound.KindStatus5xx}, false, transfer.Accepted},
-		{"it fails, and no attempt fits", transfertest.Fault{Kind: outbound.KindStatus5xx}, true, transfer.Settled},
+		{"it fails, and there is time", broken, false, transfer.Accepted},
+		{"it fails, and no attempt fits", broken, true, transfer.Settled},
 		{"we have no room", transfertest.Fault{Kind: outbound.KindRetryBudget}, false, transfer.Accepted},
 	} {
 		w := newWorld(t)
@@ -119,9 +120,9 @@ func TestTheWorkOfAFloodGoesBehindThatOfOthers(t *testing.T) {
 	for i := range flood {
 		flood[i] = w.Item(1)
 	}
-	calm := w.Bundle.Other(t)
+	calm := w.Other(t)
 	w.create(t, "k0", flood...)
-	require.EqualValues(t, 0, w.Count(t, "SELECT count(*) FROM transfers WHERE lane <> 1"), "alone nobody floods")
+	require.Zero(t, w.Count(t, "SELECT count(*) FROM transfers WHERE lane <> 1"), "alone nobody floods")
 	calm.Create(t, "k1", 1)
 	for i := range 3 {
 		w.create(t, "f"+string(rune('a'+i)), flood...)

@@ -32,7 +32,8 @@ func fromRow(r transferdb.Transfers) Transfer {
 		Reason: pgtx.OrZero(r.Reason), ClientReference: pgtx.OrZero(r.ClientReference), Metadata: r.Metadata,
 		Reverses: pgtx.OrZero(r.Reverses), Reversed: r.Reversed, RiskReference: pgtx.OrZero(r.RiskReference),
 		RailReference: pgtx.OrZero(r.RailReference), Payout: r.Payout, PayoutTry: r.PayoutTry, Lane: r.Lane,
-		Attempts: r.Attempts, Sent: r.Sent, Failures: r.Failures, Notification: r.Notification, WakeAt: pgtx.OrZero(r.WakeAt),
+		Attempts: r.Attempts, Sent: r.Sent, Failures: r.Failures,
+		Notification: r.Notification, WakeAt: pgtx.OrZero(r.WakeAt),
 		PromiseAt: r.PromiseAt, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
 	}
 }

@@ -61,13 +61,30 @@ func TestAStepOfAStoppedServiceIsLeftToOthers(t *testing.T) {
 	require.NoError(t, stopped.RunJob(t.Context(), "transfer_screen", job, 1, args))
 	require.EqualValues(t, 1, w.Count(t, `
 SELECT count(*) FROM river_job j JOIN river_job old USING (args, scheduled_at, priority)
- WHERE j.state = 'available' AND j.attempt = 1 AND old.id = $1`, job), "the job is given back, as old as it was")
+ WHERE j.state = 'available' AND j.attempt = 1 AND old.id = $1`, job), "given back, as old as it was")
 	w.finish(t, job, "completed")
 	_, err := stopped.Create(t.Context(), w.Request("k2", w.Item(1)))
 	require.ErrorIs(t, err, groupcommit.ErrStopped)
 	w.runAll(t.Context(), t)
 	require.Equal(t, transfer.Settled, w.Get(t, id).State)
 	w.CheckInvariants(t)
+}
+
+func TestAJobThatAStopKeptFromBeingReadIsGivenBackAsItIs(t *testing.T) {
+	t.Parallel()
+	for attempt, again := range map[int]int{1: 0, 2: 1} {
+		w := newWorld(t)
+		w.Create(t, "k1", 250)
+		w.Exec(t, "UPDATE river_job SET state = 'running', attempted_by = '{stopped}'")
+		job := w.Count(t, "SELECT id FROM river_job")
+		args := w.jobArgs(t, "transfer_screen")
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		require.NoError(t, w.Transfers.RunJob(ctx, "transfer_screen", job, attempt, args))
+		require.EqualValues(t, 1, w.Count(t, `
+SELECT count(*) FROM river_job j JOIN river_job old USING (args, scheduled_at, priority)
+ WHERE j.state = 'available' AND j.attempt = $2 AND old.id = $1`, job, again))
+	}
 }
 
 func TestPoisonousJobsHarmNobody(t *testing.T) {

@@ -49,7 +49,8 @@ func childEnviron(kind, databaseURL string, s seeds, d *dependencies) []string {
 		"HOLDFAST_TENANT_RATE=1000000",
 	}
 	if d != nil {
-		environ = append(environ, "HOLDFAST_RISK_URL="+d.risk.URL(), "HOLDFAST_NOTIFY_URL="+d.notify.URL())
+		environ = append(environ, "HOLDFAST_RISK_URL="+d.risk.URL(),
+			"HOLDFAST_PAYOUT_URL="+d.risk.URL(), "HOLDFAST_NOTIFY_URL="+d.notify.URL())
 	}
 	if kind == kindAccepts {
 		environ = append(environ, "HOLDFAST_QUEUE_AGE_MAX=1h")
@@ -93,7 +94,7 @@ func (d *dependencies) via(cfg *config.Config) (http.RoundTripper, http.RoundTri
 	if d == nil {
 		return nil, nil
 	}
-	cfg.Risk.URL, cfg.Notify.URL = d.risk.URL(), d.notify.URL()
+	cfg.Risk.URL, cfg.Payout.URL, cfg.Notify.URL = d.risk.URL(), d.risk.URL(), d.notify.URL()
 	return d.risk.RoundTripper(), d.notify.RoundTripper()
 }
 
@@ -191,7 +192,7 @@ func newHoldfast(
 	}
 	h := &holdfast{}
 	if works {
-		if h.worker, err = app.NewWorker(ctx, cfg, env, risk, notify); err != nil {
+		if h.worker, err = app.NewWorker(ctx, cfg, env, app.Transports{Risk: risk, Payout: risk, Notify: notify}); err != nil {
 			return nil, err
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -18,7 +17,6 @@ const (
 	effectsPath     = "/v1/effects/"
 
 	maxKeyBytes = 255
-	maxHold     = 5 * time.Minute // how long a hanging call is held
 )
 
 // reply is what goes back, unless its fate is that nothing does.
@@ -67,17 +65,23 @@ func (s *Server) route(work <-chan struct{}, r *http.Request, body []byte) reply
 		return s.effect(work, r, call{kind: "screening", body: body, answer: screen})
 	case r.Method == http.MethodPost && path == "/v1/notifications":
 		return s.effect(work, r, call{kind: "notification", body: body, answer: notify})
+	case path == payoutsPath || strings.HasPrefix(path, payoutsPath+"/"):
+		return s.payouts(work, r, body)
 	case r.Method == http.MethodGet && strings.HasPrefix(path, effectsPath):
 		return s.lookup(work, r, strings.TrimPrefix(path, effectsPath))
 	case r.Method == http.MethodGet && path == "/journal":
 		keys, _ := strconv.Atoi(r.URL.Query().Get("keys")) // not a number lists none
-		return write(http.StatusOK, s.journal.snapshot(max(keys, 0)))
+		return write(http.StatusOK, s.snapshot(max(keys, 0)))
 	case r.Method == http.MethodGet && path == "/knobs":
 		return write(http.StatusOK, s.Knobs())
 	case r.Method == http.MethodPut && path == "/knobs":
 		return s.putKnobs(body)
 	}
-	return refuse(http.StatusNotFound, r.Method+" "+path+" is not served here")
+	return refuseRoute(r)
+}
+
+func refuseRoute(r *http.Request) reply {
+	return refuse(http.StatusNotFound, r.Method+" "+r.URL.Path+" is not served here")
 }
 
 func (s *Server) putKnobs(body []byte) reply {
@@ -85,7 +89,7 @@ func (s *Server) putKnobs(body []byte) reply {
 	if err != nil {
 		return refuse(http.StatusBadRequest, strings.Split(err.Error(), "\n")...)
 	}
-	s.knobs.Store(&knobs)
+	s.turn(&knobs)
 	return write(http.StatusOK, knobs)
 }
 
@@ -108,64 +112,56 @@ type call struct {
 	answer func(knobs Knobs, key string, body []byte) reply
 }
 
-// effect is one call's way: counted, delayed, met by its fate, done.
+// effect is one call for an effect: counted, served as its fate wants it, done.
 func (s *Server) effect(work <-chan struct{}, r *http.Request, c call) reply {
 	s.journal.enter()
 	defer s.journal.leave()
-	key := r.Header.Get(effectKeyHeader)
-	if key == "" || len(key) > maxKeyBytes {
-		return refuse(http.StatusBadRequest, effectKeyHeader+" must have 1 to 255 bytes")
+	key, ok := effectKey(r)
+	if !ok {
+		return refuseKey()
 	}
 	knobs := s.Knobs()
-	draw := knobs.draw(key, s.journal.called(key))
-	wait(work, draw.latency)
-	s.journal.met(draw.fate)
-	switch draw.fate {
-	case failed:
-		return refuse(http.StatusInternalServerError, "failed by knob")
-	case hung:
-		return hold(r.Context().Done(), reply{fate: hung})
-	case wasReset:
-		return reply{fate: wasReset}
-	case answered, replyLost:
-	}
-	result := c.answer(knobs, key, c.body)
-	if result.status >= http.StatusBadRequest {
-		return result
-	}
-	if draw.twice {
-		s.journal.called(key)
-		s.journal.effect(key, c.kind, c.body, result, knobs.IgnoreKeys)
-	}
-	result = s.journal.effect(key, c.kind, c.body, result, knobs.IgnoreKeys)
-	if draw.fate == replyLost {
-		result.fate = replyLost
-		return hold(r.Context().Done(), result)
-	}
-	return result
+	w := way{work: work, draw: knobs.draw(key, s.journal.called(key))}
+	return s.serve(r.Context(), w, func() reply {
+		result := c.answer(knobs, key, c.body)
+		if result.status >= http.StatusBadRequest {
+			return result
+		}
+		if w.draw.twice {
+			s.journal.called(key)
+			s.journal.effect(key, c.kind, c.body, result, knobs.IgnoreKeys)
+		}
+		return s.journal.effect(key, c.kind, c.body, result, knobs.IgnoreKeys)
+	})
 }
 
-// lookup answers what became of a key. Its calls fail like others, but never lose a reply after
-// success, since they do nothing.
+// effectKey reads the key that every effect has to have.
+func effectKey(r *http.Request) (string, bool) {
+	key := r.Header.Get(effectKeyHeader)
+	return key, key != "" && len(key) <= maxKeyBytes
+}
+
+func refuseKey() reply {
+	return refuse(http.StatusBadRequest, effectKeyHeader+" must have 1 to 255 bytes")
+}
+
+// lookup answers what became of a key.
 func (s *Server) lookup(work <-chan struct{}, r *http.Request, key string) reply {
+	return s.question(work, r, key, func() reply {
+		entry, ok := s.journal.entry(key)
+		if !ok || entry.Effects == 0 {
+			return refuse(http.StatusNotFound, "no effect under this key")
+		}
+		return write(http.StatusOK, entry)
+	})
+}
+
+// question serves a call that changes nothing.
+func (s *Server) question(work <-chan struct{}, r *http.Request, key string, answer func() reply) reply {
 	s.journal.enter()
 	defer s.journal.leave()
-	draw := s.Knobs().draw(key, s.journal.lookedUp())
-	wait(work, draw.latency)
-	switch draw.fate {
-	case failed:
-		return refuse(http.StatusInternalServerError, "failed by knob")
-	case hung:
-		return hold(r.Context().Done(), reply{fate: hung})
-	case wasReset:
-		return reply{fate: wasReset}
-	case answered, replyLost:
-	}
-	entry, ok := s.journal.entry(key)
-	if !ok || entry.Effects == 0 {
-		return refuse(http.StatusNotFound, "no effect under this key")
-	}
-	return write(http.StatusOK, entry)
+	w := way{work: work, draw: s.Knobs().draw(key, s.journal.lookedUp()), question: true}
+	return s.serve(r.Context(), w, answer)
 }
 
 // screen reads the amount alone: the rules know nothing else.
@@ -201,23 +197,4 @@ func reference(prefix, key string) string {
 	hash := fnv.New64a()
 	_, _ = hash.Write([]byte(key))
 	return prefix + "_" + strconv.FormatUint(hash.Sum64(), 36)
-}
-
-// wait lets the time pass, or returns when ended is closed.
-func wait(ended <-chan struct{}, d time.Duration) {
-	if d <= 0 {
-		return
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ended:
-	}
-}
-
-// hold keeps the caller waiting until it leaves.
-func hold(left <-chan struct{}, result reply) reply {
-	wait(left, maxHold)
-	return result
 }

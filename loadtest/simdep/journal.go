@@ -14,11 +14,12 @@ const DefaultJournalLimit = 1 << 20
 const maxListedKeys = 10_000
 
 // Journal is what the dependency saw. Once KeysDropped is above 0 the oldest keys are forgotten: a
-// call under one of them counts as a new key, and Doubled no longer proves anything.
+// call under one of them counts as a new key, its withdrawal is forgotten as well, and Doubled and
+// TransfersPaidTwice no longer prove anything.
 type Journal struct {
 	Calls       uint64 `json:"calls"`        // requests for an effect, duplicates of knobs included
-	Keys        uint64 `json:"keys"`         // distinct effect keys among them
-	Effects     uint64 `json:"effects"`      // effects done
+	Keys        uint64 `json:"keys"`         // distinct effect keys of calls and withdrawals
+	Effects     uint64 `json:"effects"`      // effects done; that of a payout is its payment
 	Doubled     uint64 `json:"doubled"`      // effects beyond the first under a key
 	Duplicates  uint64 `json:"duplicates"`   // calls answered with the reply of an earlier effect
 	Conflicts   uint64 `json:"conflicts"`    // calls refused: their key was used for another request
@@ -26,10 +27,21 @@ type Journal struct {
 	Hangs       uint64 `json:"hangs"`        // calls hung by knob
 	Resets      uint64 `json:"resets"`       // connections reset by knob
 	RepliesLost uint64 `json:"replies_lost"` // effects whose reply was lost by knob
-	Lookups     uint64 `json:"lookups"`      // questions by effect key
+	Lookups     uint64 `json:"lookups"`      // questions by effect key, or by payout reference
 
-	Concurrent    int `json:"concurrent"`
-	MaxConcurrent int `json:"max_concurrent"`
+	Payments           uint64 `json:"payments"`             // payments made by the rail
+	PaidReferences     uint64 `json:"paid_references"`      // distinct references paid
+	PaidTransfers      uint64 `json:"paid_transfers"`       // distinct transfers paid
+	TransfersPaidTwice uint64 `json:"transfers_paid_twice"` // transfers paid more than once, by any reference
+	Withdrawn          uint64 `json:"withdrawn"`            // references withdrawn
+	WithdrawalsTooLate uint64 `json:"withdrawals_too_late"` // withdrawals that stopped nothing
+	Fenced             uint64 `json:"fenced"`               // submissions that came after their withdrawal
+	Callbacks          uint64 `json:"callbacks"`            // callbacks sent, duplicates included
+	CallbacksFailed    uint64 `json:"callbacks_failed"`     // those of them that no 2xx answered
+
+	Concurrent    int `json:"concurrent"`     // callers inside, those in the queue included
+	MaxConcurrent int `json:"max_concurrent"` // the most of them at once
+	Queued        int `json:"queued"`         // callers who wait for a place of the capacity
 
 	KeyLimit    int    `json:"key_limit"`
 	KeysDropped uint64 `json:"keys_dropped"`
@@ -42,8 +54,13 @@ type Entry struct {
 	Key     string         `json:"effect_key"`
 	Kind    string         `json:"kind,omitempty"`
 	Calls   int            `json:"calls"`
-	Effects int            `json:"effects"`
-	Reply   jsontext.Value `json:"reply,omitempty"` // absent without an effect
+	Effects int            `json:"effects"`         // of a payout: payments
+	Reply   jsontext.Value `json:"reply,omitempty"` // absent without an effect; of a payout: its receipt
+
+	// Of payouts only.
+	TransferID string       `json:"transfer_id,omitempty"`
+	Status     PayoutStatus `json:"status,omitempty"`
+	Callbacks  int          `json:"callbacks,omitzero"`
 }
 
 // record is one remembered key; the reply is kept as sent, so that it stays the same.
@@ -52,6 +69,9 @@ type record struct {
 
 	bodyHash uint64
 	reply    reply
+
+	unstoppable bool // a pending payout that a withdrawal does not stop
+	withdrawals int
 }
 
 type journal struct {
@@ -60,7 +80,8 @@ type journal struct {
 	mu      sync.Mutex
 	counts  Journal
 	records map[string]*record
-	ring    []*record // the oldest is at next once the ring is full
+	payees  map[string]*payee // by transfer
+	ring    []*record         // the oldest is at next once the ring is full
 	next    int
 }
 
@@ -72,6 +93,7 @@ func newJournal(limit int) *journal {
 		hashSeed: maphash.MakeSeed(),
 		counts:   Journal{KeyLimit: limit},
 		records:  map[string]*record{},
+		payees:   map[string]*payee{},
 	}
 }
 
@@ -126,11 +148,11 @@ func (j *journal) met(f fate) {
 // effect does the effect under the key, unless it is done already: then the first reply stands.
 // The same key with another request is refused.
 func (j *journal) effect(key, kind string, body []byte, result reply, ignoreKeys bool) reply {
-	bodyHash := maphash.Bytes(j.hashSeed, body)
+	bodyHash := j.hash(body)
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	r := j.remember(key)
-	if r.Effects > 0 && !ignoreKeys {
+	if r.Kind == kindPayout || r.Effects > 0 && !ignoreKeys {
 		if r.Kind != kind || r.bodyHash != bodyHash {
 			j.counts.Conflicts++
 			return conflict()
@@ -160,6 +182,7 @@ func (j *journal) remember(key string) *record {
 		return r
 	}
 	delete(j.records, j.ring[j.next].Key)
+	j.forgetPayee(j.ring[j.next])
 	j.counts.KeysDropped++
 	j.ring[j.next] = r
 	j.next = (j.next + 1) % len(j.ring)

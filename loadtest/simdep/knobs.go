@@ -9,8 +9,10 @@ import (
 	"time"
 )
 
-// maxLatency bounds one drawn latency.
-const maxLatency = time.Minute
+const (
+	maxLatency = time.Minute // bounds one drawn latency
+	maxLater   = time.Hour   // bounds how long a payout is pending or on its way
+)
 
 // z99 is the 99th percentile of the standard normal distribution.
 const z99 = 2.3263478740408408
@@ -50,7 +52,7 @@ type Knobs struct {
 
 	// Of these a call meets at most one, so their sum is at most 1.
 	ErrorRate               float64 `json:"error_rate"`                 // 500, no effect
-	HangRate                float64 `json:"hang_rate"`                  // no effect and no reply
+	HangRate                float64 `json:"hang_rate"`                  // no reply, no effect but a late one
 	ResetRate               float64 `json:"reset_rate"`                 // connection reset, no effect
 	TimeoutAfterSuccessRate float64 `json:"timeout_after_success_rate"` // effect, but no reply
 
@@ -60,6 +62,27 @@ type Knobs struct {
 	Decision   Decision `json:"decision"`    // for screenings that no rule below decides; empty approves
 	BlockOver  int64    `json:"block_over"`  // block above so many minor units, 0 never
 	ReviewOver int64    `json:"review_over"` // review above so many minor units, 0 never
+
+	// Capacity is how many calls are served at once, 0 for any number. The others queue, first come first
+	// served, so that latency grows with load; a caller who leaves gives up its turn. A call that hangs
+	// keeps its place until its caller leaves.
+	Capacity int `json:"capacity"`
+
+	PayoutPendingRate     float64 `json:"payout_pending_rate"`     // of submissions: pending at first
+	PayoutSettle          float64 `json:"payout_settle_ms"`        // after which a pending payout is final
+	PayoutRefuseOver      int64   `json:"payout_refuse_over"`      // refuse above, in minor units, 0 never
+	PayoutRefuseRate      float64 `json:"payout_refuse_rate"`      // of pending ones: refused in the end
+	PayoutUnstoppableRate float64 `json:"payout_unstoppable_rate"` // of pending ones: cannot be withdrawn
+
+	// ArriveLate lets a submission whose caller has left, while it queued, took its time or hung, take
+	// effect so long afterwards, unless it was withdrawn by then. At 0 it takes effect as other calls do.
+	ArriveLate float64 `json:"arrive_late_ms"`
+
+	// Callbacks tell of the end of payouts that were pending.
+	CallbackURL        string  `json:"callback_url"`        // who is told
+	CallbackSecret     string  `json:"callback_secret"`     // base64, with or without whsec_
+	CallbackRate       float64 `json:"callback_rate"`       // of pending ones; the others are to be polled
+	CallbackDuplicates int     `json:"callback_duplicates"` // times that each callback is sent again
 
 	Seed uint64 `json:"seed"`
 }
@@ -79,6 +102,10 @@ func (k Knobs) problems() []error {
 		{"reset_rate", k.ResetRate},
 		{"timeout_after_success_rate", k.TimeoutAfterSuccessRate},
 		{"duplicate_rate", k.DuplicateRate},
+		{"payout_pending_rate", k.PayoutPendingRate},
+		{"payout_refuse_rate", k.PayoutRefuseRate},
+		{"payout_unstoppable_rate", k.PayoutUnstoppableRate},
+		{"callback_rate", k.CallbackRate},
 	}
 	for _, rate := range rates {
 		if !(rate.value >= 0 && rate.value <= 1) {
@@ -98,6 +125,27 @@ func (k Knobs) problems() []error {
 	}
 	if k.BlockOver > 0 && k.ReviewOver > k.BlockOver {
 		bad("review_over %d is above block_over %d, so nothing would be reviewed", k.ReviewOver, k.BlockOver)
+	}
+	if k.Capacity < 0 {
+		bad("capacity %d must not be negative", k.Capacity)
+	}
+	return append(append(problems, k.payoutProblems()...), k.callbackProblems()...)
+}
+
+func (k Knobs) payoutProblems() []error {
+	var problems []error
+	maxMillis := float64(maxLater.Milliseconds())
+	if !(k.PayoutSettle >= 0 && k.PayoutSettle <= maxMillis) {
+		problems = append(problems, fmt.Errorf(
+			"payout_settle_ms %v is not between 0 and %v", k.PayoutSettle, maxMillis))
+	}
+	if !(k.ArriveLate >= 0 && k.ArriveLate <= maxMillis) {
+		problems = append(problems, fmt.Errorf(
+			"arrive_late_ms %v is not between 0 and %v", k.ArriveLate, maxMillis))
+	}
+	if k.PayoutRefuseOver < 0 {
+		problems = append(problems, fmt.Errorf(
+			"payout_refuse_over %d must not be negative", k.PayoutRefuseOver))
 	}
 	return problems
 }
@@ -171,6 +219,27 @@ func (k Knobs) draw(key string, nth int) draw {
 		fate:    k.fate(random.Float64()),
 		twice:   random.Float64() < k.DuplicateRate,
 		latency: k.Latency.draw(random),
+	}
+}
+
+// course is everything random about the life of one payout.
+type course struct {
+	pending, refused, unstoppable, calledBack bool
+}
+
+// coursesSalt parts the randomness of courses from that of fates.
+const coursesSalt = 1 << 63
+
+// course decides what becomes of the nth submission under a reference.
+func (k Knobs) course(key string, nth int) course {
+	hash := fnv.New64a()
+	_, _ = hash.Write([]byte(key))
+	random := rand.New(rand.NewPCG(k.Seed^hash.Sum64(), coursesSalt|uint64(nth))) //nolint:gosec // as above
+	return course{
+		pending:     random.Float64() < k.PayoutPendingRate,
+		refused:     random.Float64() < k.PayoutRefuseRate,
+		unstoppable: random.Float64() < k.PayoutUnstoppableRate,
+		calledBack:  random.Float64() < k.CallbackRate,
 	}
 }
 

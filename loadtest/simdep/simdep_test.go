@@ -51,11 +51,12 @@ func door(
 	return client
 }
 
-// setting is one server and a way to it.
+// setting is one server and two ways to it, of which one has time.
 type setting struct {
-	t      *testing.T
-	server *simdep.Server
-	client *outbound.Client
+	t       *testing.T
+	server  *simdep.Server
+	client  *outbound.Client
+	patient *outbound.Client
 }
 
 // both runs a rule over sockets and in process: callers must not see a difference.
@@ -64,12 +65,13 @@ func both(t *testing.T, knobs simdep.Knobs, timeout time.Duration, rule func(s s
 	t.Run("sockets", func(t *testing.T) {
 		t.Parallel()
 		server := start(t, simdep.Options{Knobs: knobs})
-		rule(setting{t, server, door(t, server, nil, timeout)})
+		rule(setting{t, server, door(t, server, nil, timeout), door(t, server, nil, aWhile)})
 	})
 	t.Run("in process", func(t *testing.T) {
 		t.Parallel()
 		server := start(t, simdep.Options{Knobs: knobs})
-		rule(setting{t, server, door(t, server, server.RoundTripper(), timeout)})
+		inside := server.RoundTripper()
+		rule(setting{t, server, door(t, server, inside, timeout), door(t, server, inside, aWhile)})
 	})
 }
 
@@ -85,6 +87,40 @@ func kindOf(t *testing.T, err error) outbound.Kind {
 	var failure *outbound.Error
 	require.ErrorAs(t, err, &failure)
 	return failure.Kind
+}
+
+// eventually waits until the journal is as wanted.
+func eventually(t *testing.T, server *simdep.Server, wanted func(simdep.Journal) bool) {
+	t.Helper()
+	require.Eventually(t, func() bool { return wanted(server.Journal()) }, aWhile, time.Millisecond)
+}
+
+// left makes a call, waits until the journal is as wanted, and leaves: like a caller that times out, but
+// when it is time and not after a while.
+func left(s setting, wanted func(simdep.Journal) bool, call func(ctx context.Context) error) {
+	s.t.Helper()
+	ctx, leave := context.WithCancel(s.t.Context())
+	defer leave()
+	ended := make(chan error, 1)
+	go func() { ended <- call(ctx) }()
+	eventually(s.t, s.server, wanted)
+	leave()
+	require.Equal(s.t, outbound.KindCanceled, kindOf(s.t, <-ended))
+}
+
+func screening(s setting, key string) func(ctx context.Context) error {
+	return func(ctx context.Context) error {
+		_, err := risk.New(s.client).Screen(ctx, transfer(key, 5))
+		return err
+	}
+}
+
+func lost(n uint64) func(simdep.Journal) bool {
+	return func(j simdep.Journal) bool { return j.RepliesLost == n }
+}
+
+func hangs(n uint64) func(simdep.Journal) bool {
+	return func(j simdep.Journal) bool { return j.Hangs == n }
 }
 
 func TestRulesDecideByAmount(t *testing.T) {
@@ -148,18 +184,18 @@ func TestTheSameKeyHasOneEffectAndOneReply(t *testing.T) {
 func TestALostReplyLeavesAnEffectThatCanBeFound(t *testing.T) {
 	t.Parallel()
 	knobs := simdep.Knobs{TimeoutAfterSuccessRate: 1}
-	both(t, knobs, 30*time.Millisecond, func(s setting) {
+	both(t, knobs, aWhile, func(s setting) {
 		t, server, client := s.t, s.server, s.client
 
-		_, err := risk.New(client).Screen(t.Context(), transfer("lost", 5))
-		require.Equal(t, outbound.KindTimeout, kindOf(t, err))
+		left(s, lost(1), screening(s, "lost"))
 		decision, found, err := risk.New(client).Find(t.Context(), "lost")
 		require.NoError(t, err)
 		require.True(t, found)
 		require.Equal(t, risk.OutcomeApprove, decision.Outcome)
 
-		err = notify.New(client).Send(t.Context(), notify.Message{EffectKey: "lost too"})
-		require.Equal(t, outbound.KindTimeout, kindOf(t, err))
+		left(s, lost(2), func(ctx context.Context) error {
+			return notify.New(client).Send(ctx, notify.Message{EffectKey: "lost too"})
+		})
 		sent, err := notify.New(client).Sent(t.Context(), "lost too")
 		require.NoError(t, err)
 		require.True(t, sent)
@@ -201,7 +237,7 @@ func TestFailuresHaveNoEffect(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			both(t, tt.knobs, 50*time.Millisecond,
+			both(t, tt.knobs, 250*time.Millisecond,
 				func(s setting) {
 					t, server, client := s.t, s.server, s.client
 
@@ -216,7 +252,7 @@ func TestFailuresHaveNoEffect(t *testing.T) {
 					require.Zero(t, server.Journal().Effects)
 
 					require.NoError(t, server.SetKnobs(simdep.Knobs{}))
-					_, found, err := risk.New(client).Find(t.Context(), "k")
+					_, found, err := risk.New(s.patient).Find(t.Context(), "k")
 					require.NoError(t, err)
 					require.False(t, found)
 				})
@@ -245,9 +281,9 @@ func TestDuplicatesAreAbsorbedUnlessKeysAreIgnored(t *testing.T) {
 func TestACallerWhoLeavesDoesNotUndoTheEffect(t *testing.T) {
 	t.Parallel()
 	server := start(t, simdep.Options{Knobs: simdep.Knobs{Latency: simdep.Latency{P50: 60}}})
-	_, err := risk.New(door(t, server, nil, 20*time.Millisecond)).Screen(t.Context(), transfer("k", 5))
-	require.Equal(t, outbound.KindTimeout, kindOf(t, err))
-	require.Eventually(t, func() bool { return server.Journal().Effects == 1 }, aWhile, time.Millisecond)
+	s := setting{t: t, server: server, client: door(t, server, nil, aWhile)}
+	left(s, func(j simdep.Journal) bool { return j.Calls == 1 }, screening(s, "k"))
+	eventually(t, server, func(j simdep.Journal) bool { return j.Effects == 1 })
 }
 
 func TestTheFateOfACallDoesNotDependOnOtherKeys(t *testing.T) {

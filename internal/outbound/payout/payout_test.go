@@ -83,6 +83,8 @@ func TestFindTellsAReceiptFromNone(t *testing.T) {
 		switch r.Method + " " + r.URL.EscapedPath() {
 		case "GET /v1/payouts/t1%2Fpayout%2F1":
 			_, _ = io.WriteString(w, `{"status":"refused","reason":"closed","rail_reference":"r1"}`)
+		case "GET /v1/payouts/forbidden":
+			http.Error(w, "", http.StatusForbidden)
 		case "GET /v1/payouts/broken":
 			_, _ = io.WriteString(w, `{}`)
 		default:
@@ -99,6 +101,10 @@ func TestFindTellsAReceiptFromNone(t *testing.T) {
 	_, found, err = client.Find(t.Context(), "none")
 	require.NoError(t, err)
 	require.False(t, found)
+
+	_, found, err = client.Find(t.Context(), "forbidden")
+	require.False(t, found)
+	require.EqualError(t, err, "payout_rail.find replied 403 Forbidden")
 
 	_, found, err = client.Find(t.Context(), "broken")
 	require.False(t, found)

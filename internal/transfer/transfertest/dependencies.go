@@ -122,7 +122,7 @@ func (d *dependency) arrive(ctx context.Context, key string) (Fault, error) {
 	case d.entered <- key:
 	default:
 	}
-	if gate != nil {
+	if gate != nil && f.arrives() {
 		select {
 		case <-gate:
 		case <-ctx.Done():

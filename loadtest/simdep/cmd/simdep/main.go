@@ -1,4 +1,4 @@
-// Command simdep runs the simulated risk and notification services until it is interrupted.
+// Command simdep runs the simulated risk and notification services and payout rail until it is interrupted.
 package main
 
 import (
@@ -16,7 +16,8 @@ import (
 )
 
 const description = `Simulated dependencies of Holdfast: POST /v1/screenings, POST /v1/notifications,
-GET /v1/effects/{key}, GET /journal?keys=N, GET and PUT /knobs.`
+GET /v1/effects/{key}, POST /v1/payouts, GET /v1/payouts/{reference},
+POST /v1/payouts/{reference}/withdrawal, GET /journal?keys=N, GET and PUT /knobs.`
 
 type flags struct {
 	Addr         string `default:"127.0.0.1:9090" help:"Address to listen on."`
