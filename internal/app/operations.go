@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -31,27 +33,42 @@ type deadTransfers interface {
 	Tried(ctx context.Context, transfers []transfer.Ref) (map[transfer.Ref]transfer.Tried, error)
 }
 
-// operations is what operators look at and change beside transfers, on the admin listener and by the command.
-type operations struct {
+// Operations is what operators look at and change beside transfers, on the admin listener and by the command.
+type Operations struct {
 	pool      *pgxpool.Pool
 	transfers deadTransfers
+	doors     *doors
 }
 
-// Dependencies reads the limits in force and who has places.
-func (o operations) Dependencies(ctx context.Context) ([]httpapi.Dependency, error) {
+// NewOperations makes operations for a program that calls no dependency.
+func NewOperations(pool *pgxpool.Pool, transfers *transfer.Service) *Operations {
+	return &Operations{pool: pool, transfers: transfers, doors: &doors{}}
+}
+
+// Dependencies reads the limits in force, who has places, and how the doors of this process are, in the order
+// of their names. A dependency with a door but no limit yet is among them.
+func (o *Operations) Dependencies(ctx context.Context) ([]httpapi.Dependency, error) {
 	limits, err := slots.Limits(ctx, o.pool)
 	if err != nil {
 		return nil, err
 	}
-	out := make([]httpapi.Dependency, len(limits))
-	for i, l := range limits {
+	byName := map[string]httpapi.Dependency{}
+	for _, l := range limits {
 		limit := limitOf(l)
-		out[i] = httpapi.Dependency{Name: l.Dependency, Limit: &limit}
+		d := httpapi.Dependency{Name: l.Dependency, Limit: &limit}
 		for _, h := range l.Holdings {
-			out[i].Holders = append(out[i].Holders, httpapi.Holder{Name: h.Holder, Places: h.Slots})
+			d.Holders = append(d.Holders, httpapi.Holder{Name: h.Holder, Places: h.Slots})
 		}
+		byName[l.Dependency] = d
 	}
-	return out, nil
+	for _, door := range o.doors.look() {
+		d := byName[door.dependency]
+		d.Name, d.Door, d.Conditions = door.dependency, &door.Door, door.conditions
+		byName[door.dependency] = d
+	}
+	return slices.SortedFunc(maps.Values(byName), func(a, b httpapi.Dependency) int {
+		return strings.Compare(a.Name, b.Name)
+	}), nil
 }
 
 func limitOf(l slots.Limit) httpapi.Limit {
@@ -59,7 +76,7 @@ func limitOf(l slots.Limit) httpapi.Limit {
 }
 
 // SetLimit sets a limit once per key.
-func (o operations) SetLimit(
+func (o *Operations) SetLimit(
 	ctx context.Context, key idempotency.Keyed, c httpapi.LimitChange,
 	render func(httpapi.Limit) idempotency.Response,
 ) (idempotency.Response, error) {
@@ -74,7 +91,7 @@ func (o operations) SetLimit(
 }
 
 // Queues reads how long due work has waited.
-func (o operations) Queues(ctx context.Context) ([]httpapi.Queue, error) {
+func (o *Operations) Queues(ctx context.Context) ([]httpapi.Queue, error) {
 	var out []httpapi.Queue
 	for _, name := range jobqueue.Queues() {
 		ages, err := jobqueue.ReadyAges(ctx, o.pool, name)
@@ -87,7 +104,7 @@ func (o operations) Queues(ctx context.Context) ([]httpapi.Queue, error) {
 }
 
 // DeadLetters reads the latest of each kind, and keeps the latest of all.
-func (o operations) DeadLetters(ctx context.Context, limit int) ([]httpapi.DeadLetter, error) {
+func (o *Operations) DeadLetters(ctx context.Context, limit int) ([]httpapi.DeadLetter, error) {
 	transfers, err := o.givenUpTransfers(ctx, limit)
 	jobs, jobErr := o.givenUpJobs(ctx, limit)
 	if err := errors.Join(err, jobErr); err != nil {
@@ -98,7 +115,7 @@ func (o operations) DeadLetters(ctx context.Context, limit int) ([]httpapi.DeadL
 	return all[:min(limit, len(all))], nil
 }
 
-func (o operations) givenUpTransfers(ctx context.Context, limit int) ([]httpapi.DeadLetter, error) {
+func (o *Operations) givenUpTransfers(ctx context.Context, limit int) ([]httpapi.DeadLetter, error) {
 	dead, err := o.transfers.DeadLetters(ctx, limit)
 	if err != nil {
 		return nil, err
@@ -143,7 +160,7 @@ func deadTransfer(t transfer.Transfer, tried transfer.Tried) httpapi.DeadLetter 
 	return out
 }
 
-func (o operations) givenUpJobs(ctx context.Context, limit int) ([]httpapi.DeadLetter, error) {
+func (o *Operations) givenUpJobs(ctx context.Context, limit int) ([]httpapi.DeadLetter, error) {
 	dead, err := jobqueue.Discarded(ctx, o.pool, limit)
 	if err != nil {
 		return nil, err

@@ -209,6 +209,10 @@ func TestTheLedgerOfAttemptsTellsEveryCallInVain(t *testing.T) {
 	require.Len(t, attempts, 2)
 	require.Equal(t, []string{"timeout", "status_5xx"}, []string{attempts[0].Kind, attempts[1].Kind})
 	require.Equal(t, "screen", attempts[0].Step)
+	quiet := w.settled(t, 1)
+	tried, err := w.Transfers.Tried(t.Context(), []transfer.Ref{w.ref(id), w.ref(quiet)})
+	require.NoError(t, err)
+	require.Equal(t, map[transfer.Ref]transfer.Tried{w.ref(id): {Times: 2, Last: attempts[1]}}, tried)
 
 	w.Exec(t, "UPDATE transfer_attempts SET at = now() - interval '8 days' WHERE kind = 'timeout'")
 	require.NoError(t, w.Transfers.CleanUp(t.Context()))
