@@ -29,8 +29,8 @@ var layers = []layer{
 	{
 		"leaf",
 		[]string{
-			"internal/budget", "internal/bulkhead", "internal/fairshare", "internal/fault", "internal/fsm", "internal/invariant",
-			"internal/money", "internal/problem",
+			"internal/breaker", "internal/budget", "internal/bulkhead", "internal/condition",
+			"internal/fairshare", "internal/fault", "internal/fsm", "internal/invariant", "internal/money", "internal/problem",
 		},
 		nil,
 	},

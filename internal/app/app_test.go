@@ -156,7 +156,14 @@ func TestATransferSettlesThroughTheWholeSystem(t *testing.T) {
 		require.NoError(t, reply.Body.Close())
 		require.Equal(t, http.StatusOK, reply.StatusCode, string(page))
 		if path == "/metrics" {
-			require.Contains(t, string(page), `holdfast_transfers_total{reason="",state="settled"} 1`)
+			for _, line := range []string{
+				`holdfast_transfers_total{reason="",state="settled"} 1`,
+				`holdfast_dependency_attempts_total{dependency="risk_api",repeat="false"} 1`,
+				`holdfast_dependency_limit{dependency="risk_api"} 8`,
+				`holdfast_dependency_breaker_open{dependency="notification_api"} 0`,
+			} {
+				require.Contains(t, string(page), line)
+			}
 		}
 	}
 }

@@ -9,11 +9,13 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"example.com/holdfast/internal/breaker"
 	"example.com/holdfast/internal/config"
 	"example.com/holdfast/internal/jobqueue"
 	"example.com/holdfast/internal/outbound"
 	"example.com/holdfast/internal/pgtx"
 	"example.com/holdfast/internal/slots"
+	"example.com/holdfast/internal/telemetry"
 )
 
 // The dependencies, as the limits in the database, metrics and errors name them. Each has the name of the
@@ -64,11 +66,17 @@ func newDependency(
 		Timeout: settings.Timeout, Transport: via, InTx: pgtx.InTx, Now: env.Now,
 		Observer: func(o outbound.Observation) {
 			env.Metrics.Call(o.Dependency, o.Operation, string(o.Kind), o.Elapsed)
+			if o.Attempted {
+				env.Metrics.Attempt(o.Dependency, o.Repeat)
+			} else {
+				env.Metrics.Refusal(o.Dependency, string(o.Kind))
+			}
 		},
 	})
 	if err != nil {
 		return dependency{}, err
 	}
+	watch(env.Metrics, door)
 	places := door.Bulkhead()
 	places.SetLimit(0, time.Time{})
 	return dependency{Client: door, settings: settings, lease: &slots.Lease{
@@ -76,6 +84,18 @@ func newDependency(
 		Pool: pool, Log: env.Log, Now: env.Now,
 		InUse: func() int { return places.Stats().InFlight }, Apply: places.SetLimit,
 	}}, nil
+}
+
+// watch shows the metrics how a door is doing, whenever they are gathered.
+func watch(metrics *telemetry.Metrics, door *outbound.Client) {
+	metrics.WatchDependency(func() telemetry.Dependency {
+		h := door.Health()
+		return telemetry.Dependency{
+			Name: h.Dependency, InFlight: h.InFlight, Limit: h.Limit, Cap: h.Cap,
+			BreakerOpen: h.Breaker != breaker.Closed, Saturated: !h.SaturatedSince.IsZero(),
+		}
+	})
+	metrics.WatchConditions(door.Conditions)
 }
 
 func (d *dependencies) all() []dependency { return []dependency{d.risk, d.payout, d.notify} }

@@ -1,12 +1,14 @@
 // Package bulkhead bounds how many callers use one dependency at once.
 //
-// A caller that finds no free place waits its turn, first come first served, no longer than it said,
-// and is then refused. The limit can change while callers hold places: growing admits waiters at
-// once, shrinking admits nobody until enough holders have finished. A limit can have an end, for one that
-// is only lent; from then on nobody is admitted. The package never cancels a holder, never adapts the
-// limit by itself and does no I/O.
+// A caller that finds no free place waits its turn, no longer than it said, and is then refused. Turns
+// go by lane, lane 1 first, and within a lane first come first served. The number of places is the least
+// of two limits: the cap that this process was given, perhaps until a moment only, and a limit below it
+// that somebody adapts. Both can change while callers hold places: growing admits waiters at once,
+// shrinking admits nobody until enough holders have finished. The package never cancels a holder, never
+// adapts a limit by itself and does no I/O.
 //
-// Invariant: a caller is admitted only while fewer than the limit are in flight and the limit has not ended.
+// Invariant: a caller is admitted only while fewer than the effective limit are in flight, and never
+// once the permission to hold places has ended.
 package bulkhead
 
 import (
@@ -18,7 +20,13 @@ import (
 	"time"
 )
 
-// maxWaiters bounds the queue of one bulkhead; whoever comes later is refused at once.
+// Lanes is how many lanes there are; the first is LaneFirst.
+const (
+	LaneFirst = 1
+	Lanes     = 4
+)
+
+// maxWaiters bounds the queue of one bulkhead over all lanes; whoever comes later is refused at once.
 const maxWaiters = 16_384
 
 // ErrFull is what every refusal for want of a place matches with errors.Is.
@@ -46,98 +54,146 @@ func (e *FullError) Is(target error) bool { return target == ErrFull }
 type Stats struct {
 	Name     string
 	InFlight int
-	Limit    int
 	Waiting  int
+	Cap      int // places that this process was given; 0 when the permission has ended
+	Adaptive int // the adapted limit, 0 for none
+	Limit    int // the effective limit: the least of the two
 
 	Admitted  uint64        // callers let in
 	Queued    uint64        // callers let in after waiting
 	Refused   uint64        // callers turned away with ErrFull
 	Abandoned uint64        // callers whose context ended first
 	WaitTotal time.Duration // time that queued callers spent waiting
+
+	// FullSince is since when the demand, in flight and waiting, has been at least 90 % of the effective
+	// limit, to the second. Zero when it was below in the last second.
+	FullSince time.Time
 }
 
 // Bulkhead is a bounded number of places. Make it with New.
 type Bulkhead struct {
-	name    string
-	now     func() time.Time
-	release func() // one value for all callers, so that Acquire does not allocate
+	name string
+	now  func() time.Time
 
 	mu      sync.Mutex
-	stats   Stats
-	until   time.Time // end of the limit; zero for none
-	waiters list.List // of *waiter, oldest first
+	stats   Stats // Cap, Limit, Waiting and FullSince are filled in by Stats
+	cap     int
+	until   time.Time        // when the cap ends; zero for never
+	lanes   [Lanes]list.List // of *waiter, oldest first
+	waiting int
+	demand  meter
 }
+
+// Place is the right to use the dependency once. It is a value: acquiring one does not allocate.
+type Place struct {
+	InFlight int // on admission, this one included
+	Limit    int // the effective limit on admission
+
+	of *Bulkhead
+}
+
+// Release gives the place back. The caller calls it exactly once.
+func (p Place) Release() { p.of.giveBack() }
 
 type waiter struct {
-	since    time.Time
-	admitted bool          // guarded by Bulkhead.mu
-	ready    chan struct{} // closed on admission
+	since time.Time
+	lane  *list.List
+	place Place         // set on admission; guarded by Bulkhead.mu until ready is closed
+	ready chan struct{} // closed on admission
 }
 
-// New returns a bulkhead with limit places. A limit of zero or less admits nobody until SetLimit.
-// The clock measures waits and the end of a limit.
+// New returns a bulkhead with limit places for ever and no adapted limit. A limit of zero or less admits
+// nobody until SetLimit. The clock measures waits and judges when the permission ends.
 func New(name string, limit int, now func() time.Time) *Bulkhead {
-	b := &Bulkhead{name: name, now: now, stats: Stats{Name: name, Limit: max(limit, 0)}}
-	b.release = b.giveBack
+	b := &Bulkhead{name: name, now: now, cap: max(limit, 0)}
+	b.stats.Name = name
+	b.demand.start = now()
 	return b
 }
 
-// Acquire takes a place, waiting at most maxWait for it. The caller calls the returned release exactly once.
-// The error is a *FullError after the wait, or the context's error when that ends first.
-func (b *Bulkhead) Acquire(ctx context.Context, maxWait time.Duration) (func(), error) {
+// Acquire takes a place, waiting at most maxWait for it; callers of a lower lane go first. A lane
+// outside of LaneFirst to Lanes counts as the nearest. The error is a *FullError after the wait, or the
+// context's error when that ends first.
+func (b *Bulkhead) Acquire(ctx context.Context, maxWait time.Duration, lane int) (Place, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("bulkhead %s: %w", b.name, err)
+		return Place{}, fmt.Errorf("bulkhead %s: %w", b.name, err)
 	}
 	b.mu.Lock()
-	if b.waiters.Len() == 0 && b.hasPlace() {
-		b.stats.InFlight++
-		b.stats.Admitted++
+	now := b.now()
+	if limit := b.limit(now); b.waiting == 0 && b.stats.InFlight < limit {
+		place := b.admit(limit)
+		b.noteDemand(now)
 		b.mu.Unlock()
-		return b.release, nil
+		return place, nil
 	}
-	if maxWait <= 0 || b.waiters.Len() >= maxWaiters {
+	if maxWait <= 0 || b.waiting >= maxWaiters {
 		defer b.mu.Unlock()
-		return nil, b.refuse(0)
+		return Place{}, b.refuse(now, 0)
 	}
-	w := &waiter{since: b.now(), ready: make(chan struct{})}
-	place := b.waiters.PushBack(w)
+	w := &waiter{
+		since: now, ready: make(chan struct{}), lane: &b.lanes[min(max(lane, LaneFirst), Lanes)-LaneFirst],
+	}
+	turn := w.lane.PushBack(w)
+	b.waiting++
+	b.noteDemand(now)
 	b.mu.Unlock()
 
 	timer := time.NewTimer(maxWait)
 	defer timer.Stop()
 	select {
 	case <-w.ready:
-		return b.release, nil
+		return w.place, nil
 	case <-timer.C:
-		return b.leave(place, nil)
+		return b.leave(turn, nil)
 	case <-ctx.Done():
-		return b.leave(place, ctx.Err())
+		return b.leave(turn, ctx.Err())
 	}
+}
+
+// limit is the effective limit at a moment; mu is held.
+func (b *Bulkhead) limit(now time.Time) int {
+	if !b.until.IsZero() && !now.Before(b.until) {
+		return 0
+	}
+	if b.stats.Adaptive > 0 {
+		return min(b.cap, b.stats.Adaptive)
+	}
+	return b.cap
+}
+
+// admit gives out a place; mu is held and there is room.
+func (b *Bulkhead) admit(limit int) Place {
+	b.stats.InFlight++
+	b.stats.Admitted++
+	return Place{InFlight: b.stats.InFlight, Limit: limit, of: b}
 }
 
 // leave takes a waiter out of the queue. One that was admitted in the meantime keeps its place,
 // so that no place is lost between admission and departure.
-func (b *Bulkhead) leave(place *list.Element, cause error) (func(), error) {
+func (b *Bulkhead) leave(turn *list.Element, cause error) (Place, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	w, _ := place.Value.(*waiter)
-	if w.admitted {
-		return b.release, nil
+	w, _ := turn.Value.(*waiter)
+	if w.place.of != nil {
+		return w.place, nil
 	}
-	b.waiters.Remove(place)
+	now := b.now()
+	w.lane.Remove(turn)
+	b.waiting--
+	b.noteDemand(now)
 	if cause != nil {
 		b.stats.Abandoned++
-		return nil, fmt.Errorf("bulkhead %s after waiting %v: %w", b.name, b.now().Sub(w.since), cause)
+		return Place{}, fmt.Errorf("bulkhead %s after waiting %v: %w", b.name, now.Sub(w.since), cause)
 	}
-	return nil, b.refuse(b.now().Sub(w.since))
+	return Place{}, b.refuse(now, now.Sub(w.since))
 }
 
 // refuse counts and describes a refusal; mu is held.
-func (b *Bulkhead) refuse(waited time.Duration) error {
+func (b *Bulkhead) refuse(now time.Time, waited time.Duration) error {
 	b.stats.Refused++
 	return &FullError{
 		Name: b.name, Waited: waited,
-		InFlight: b.stats.InFlight, Limit: b.stats.Limit, Waiting: b.waiters.Len(),
+		InFlight: b.stats.InFlight, Limit: b.limit(now), Waiting: b.waiting,
 	}
 }
 
@@ -151,32 +207,52 @@ func (b *Bulkhead) giveBack() {
 	b.admitWaiters()
 }
 
-// admitWaiters lets the oldest waiters in while there are places; mu is held.
+// admitWaiters lets waiters in while there are places, those of the first lane first; mu is held.
 func (b *Bulkhead) admitWaiters() {
-	for b.waiters.Len() > 0 && b.hasPlace() {
-		w, _ := b.waiters.Remove(b.waiters.Front()).(*waiter)
-		w.admitted = true
-		b.stats.InFlight++
-		b.stats.Admitted++
+	now := b.now()
+	limit := b.limit(now)
+	for b.waiting > 0 && b.stats.InFlight < limit {
+		w := b.nextWaiter()
 		b.stats.Queued++
-		b.stats.WaitTotal += b.now().Sub(w.since)
+		b.stats.WaitTotal += now.Sub(w.since)
+		w.place = b.admit(limit)
 		close(w.ready)
 	}
+	b.noteDemand(now)
 }
 
-// hasPlace says whether one more may come in now; mu is held.
-func (b *Bulkhead) hasPlace() bool {
-	return b.stats.InFlight < b.stats.Limit && (b.until.IsZero() || b.now().Before(b.until))
+// nextWaiter takes the oldest waiter of the first lane that has one; mu is held and somebody waits.
+func (b *Bulkhead) nextWaiter() *waiter {
+	for i := range b.lanes {
+		if first := b.lanes[i].Front(); first != nil {
+			w, _ := b.lanes[i].Remove(first).(*waiter)
+			b.waiting--
+			return w
+		}
+	}
+	panic("bulkhead " + b.name + ": waiters are counted that no lane has")
 }
 
-// SetLimit changes the number of places from now on; below zero counts as zero. Holders keep
-// theirs, so in flight may exceed a smaller limit until they finish. From until on nobody is admitted;
-// the zero time is no end. Waiters do not notice the end by themselves: they wait for a later SetLimit,
-// no longer than they said.
+// noteDemand is called wherever demand or limit change; mu is held.
+func (b *Bulkhead) noteDemand(now time.Time) {
+	b.demand.note(now, b.stats.InFlight+b.waiting, b.limit(now))
+}
+
+// SetLimit gives this process so many places from now on; below zero counts as zero. From until on
+// nobody is admitted any more until a later SetLimit; a zero until is for ever. Holders keep their
+// places, so in flight may exceed a smaller limit until they finish.
 func (b *Bulkhead) SetLimit(limit int, until time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.stats.Limit, b.until = max(limit, 0), until
+	b.cap, b.until = max(limit, 0), until
+	b.admitWaiters()
+}
+
+// SetAdaptive limits the places below what SetLimit gave; zero or less is no such limit.
+func (b *Bulkhead) SetAdaptive(limit int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.stats.Adaptive = max(limit, 0)
 	b.admitWaiters()
 }
 
@@ -184,7 +260,12 @@ func (b *Bulkhead) SetLimit(limit int, until time.Time) {
 func (b *Bulkhead) Stats() Stats {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	now := b.now()
+	b.noteDemand(now)
 	stats := b.stats
-	stats.Waiting = b.waiters.Len()
+	stats.Limit, stats.Waiting, stats.FullSince = b.limit(now), b.waiting, b.demand.since
+	if b.until.IsZero() || now.Before(b.until) {
+		stats.Cap = b.cap
+	}
 	return stats
 }

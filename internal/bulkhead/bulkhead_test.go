@@ -14,9 +14,12 @@ import (
 	"example.com/holdfast/internal/bulkhead"
 )
 
-const anHour = time.Hour
+const (
+	anHour = time.Hour
+	first  = bulkhead.LaneFirst
+)
 
-// forEver is the end of a limit that has none.
+// forEver is a cap without an end.
 var forEver time.Time
 
 // clock moves by hand; inside a synctest bubble pass moves the bubble's timers along.
@@ -32,18 +35,20 @@ func (c *clock) pass(d time.Duration) {
 func TestAFullBulkheadRefusesAndSaysWhy(t *testing.T) {
 	t.Parallel()
 	b := bulkhead.New("risk_api", 1, new(clock).now)
-	release, err := b.Acquire(t.Context(), 0)
+	place, err := b.Acquire(t.Context(), 0, first)
 	require.NoError(t, err)
 
-	_, err = b.Acquire(t.Context(), 0)
+	_, err = b.Acquire(t.Context(), 0, first)
 	require.ErrorIs(t, err, bulkhead.ErrFull)
 	require.EqualError(t, err, "bulkhead risk_api full after waiting 0s (in flight 1, limit 1, waiting 0)")
 
-	release()
-	release, err = b.Acquire(t.Context(), 0)
+	place.Release()
+	place, err = b.Acquire(t.Context(), 0, first)
 	require.NoError(t, err)
-	release()
-	require.Equal(t, bulkhead.Stats{Name: "risk_api", Limit: 1, Admitted: 2, Refused: 1}, b.Stats())
+	place.Release()
+	require.Equal(t, bulkhead.Stats{
+		Name: "risk_api", Cap: 1, Limit: 1, Admitted: 2, Refused: 1,
+	}, b.Stats())
 }
 
 func TestTheWaitIsBounded(t *testing.T) {
@@ -51,13 +56,13 @@ func TestTheWaitIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var now clock
 		b := bulkhead.New("risk_api", 1, now.now)
-		release, err := b.Acquire(t.Context(), 0)
+		place, err := b.Acquire(t.Context(), 0, first)
 		require.NoError(t, err)
-		defer release()
+		defer place.Release()
 
 		refused := make(chan error, 1)
 		go func() {
-			_, err := b.Acquire(t.Context(), 50*time.Millisecond)
+			_, err := b.Acquire(t.Context(), 50*time.Millisecond, first)
 			refused <- err
 		}()
 		synctest.Wait()
@@ -76,7 +81,7 @@ func TestWaitersAreServedInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var now clock
 		b := bulkhead.New("db", 1, now.now)
-		release, err := b.Acquire(t.Context(), 0)
+		place, err := b.Acquire(t.Context(), 0, first)
 		require.NoError(t, err)
 
 		const waiters = 5
@@ -84,19 +89,19 @@ func TestWaitersAreServedInOrder(t *testing.T) {
 		var served sync.WaitGroup
 		for i := range waiters {
 			served.Go(func() {
-				next, err := b.Acquire(t.Context(), anHour)
+				place, err := b.Acquire(t.Context(), anHour, first)
 				if err != nil {
 					return
 				}
 				order = append(order, i) // only one is in flight
-				next()
+				place.Release()
 			})
 			synctest.Wait()
 		}
 		require.Equal(t, waiters, b.Stats().Waiting)
 
 		now.pass(time.Second)
-		release()
+		place.Release()
 		served.Wait()
 		require.Equal(t, []int{0, 1, 2, 3, 4}, order)
 		stats := b.Stats()
@@ -110,13 +115,13 @@ func TestANewcomerDoesNotOvertakeAWaiter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := bulkhead.New("db", 0, new(clock).now)
 		go func() {
-			release, err := b.Acquire(t.Context(), anHour)
+			place, err := b.Acquire(t.Context(), anHour, first)
 			if err == nil {
-				defer release()
+				defer place.Release()
 			}
 		}()
 		synctest.Wait()
-		_, err := b.Acquire(t.Context(), 0)
+		_, err := b.Acquire(t.Context(), 0, first)
 		require.ErrorIs(t, err, bulkhead.ErrFull)
 		b.SetLimit(1, forEver)
 		synctest.Wait()
@@ -127,21 +132,21 @@ func TestANewcomerDoesNotOvertakeAWaiter(t *testing.T) {
 func TestShrinkingAdmitsNobodyUntilHoldersFinish(t *testing.T) {
 	t.Parallel()
 	b := bulkhead.New("db", 3, new(clock).now)
-	var holders []func()
+	var holders []bulkhead.Place
 	for range 3 {
-		release, err := b.Acquire(t.Context(), 0)
+		place, err := b.Acquire(t.Context(), 0, first)
 		require.NoError(t, err)
-		holders = append(holders, release)
+		holders = append(holders, place)
 	}
 	b.SetLimit(1, forEver)
-	for _, release := range holders {
-		_, err := b.Acquire(t.Context(), 0)
+	for _, holder := range holders {
+		_, err := b.Acquire(t.Context(), 0, first)
 		require.ErrorIs(t, err, bulkhead.ErrFull)
-		release()
+		holder.Release()
 	}
-	release, err := b.Acquire(t.Context(), 0)
+	place, err := b.Acquire(t.Context(), 0, first)
 	require.NoError(t, err)
-	release()
+	place.Release()
 }
 
 func TestGrowingAdmitsWaitersAtOnce(t *testing.T) {
@@ -149,7 +154,7 @@ func TestGrowingAdmitsWaitersAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := bulkhead.New("db", -1, new(clock).now)
 		for range 3 {
-			go func() { _, _ = b.Acquire(t.Context(), anHour) }()
+			go func() { _, _ = b.Acquire(t.Context(), anHour, first) }()
 		}
 		synctest.Wait()
 		b.SetLimit(2, forEver)
@@ -160,51 +165,6 @@ func TestGrowingAdmitsWaitersAtOnce(t *testing.T) {
 	})
 }
 
-func TestALimitThatHasEndedAdmitsNobody(t *testing.T) {
-	t.Parallel()
-	var now clock
-	b := bulkhead.New("db", 0, now.now)
-	b.SetLimit(2, now.now().Add(time.Second))
-	now.elapsed.Add(int64(time.Second) - 1)
-	release, err := b.Acquire(t.Context(), 0)
-	require.NoError(t, err)
-	now.elapsed.Add(1)
-	_, err = b.Acquire(t.Context(), 0)
-	require.ErrorIs(t, err, bulkhead.ErrFull)
-	require.Equal(t, 1, b.Stats().InFlight, "a holder keeps its place")
-	release()
-	_, err = b.Acquire(t.Context(), 0)
-	require.ErrorIs(t, err, bulkhead.ErrFull)
-
-	b.SetLimit(2, forEver)
-	now.elapsed.Add(int64(anHour))
-	release, err = b.Acquire(t.Context(), 0)
-	require.NoError(t, err)
-	release()
-}
-
-func TestAPlaceThatIsFreedAfterTheEndGoesToNobodyUntilTheLimitIsRenewed(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		var now clock
-		b := bulkhead.New("db", 0, now.now)
-		b.SetLimit(1, now.now().Add(time.Second))
-		release, err := b.Acquire(t.Context(), 0)
-		require.NoError(t, err)
-		go func() { _, _ = b.Acquire(t.Context(), anHour) }()
-		synctest.Wait()
-		now.pass(time.Second)
-		release()
-		require.Equal(t, 1, b.Stats().Waiting)
-		require.Zero(t, b.Stats().InFlight)
-
-		b.SetLimit(1, now.now().Add(time.Second))
-		synctest.Wait()
-		require.Zero(t, b.Stats().Waiting)
-		require.Equal(t, 1, b.Stats().InFlight)
-	})
-}
-
 func TestACancelledCallerLeavesTheQueue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -212,7 +172,7 @@ func TestACancelledCallerLeavesTheQueue(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		left := make(chan error)
 		go func() {
-			_, err := b.Acquire(ctx, anHour)
+			_, err := b.Acquire(ctx, anHour, first)
 			left <- err
 		}()
 		synctest.Wait()
@@ -224,7 +184,7 @@ func TestACancelledCallerLeavesTheQueue(t *testing.T) {
 		require.Zero(t, b.Stats().Waiting)
 
 		b.SetLimit(1, forEver)
-		_, err = b.Acquire(ctx, anHour)
+		_, err = b.Acquire(ctx, anHour, first)
 		require.ErrorIs(t, err, context.Canceled, "an ended context takes no place")
 		require.Zero(t, b.Stats().InFlight)
 	})
@@ -233,10 +193,10 @@ func TestACancelledCallerLeavesTheQueue(t *testing.T) {
 func TestReleaseWithoutAcquirePanics(t *testing.T) {
 	t.Parallel()
 	b := bulkhead.New("db", 1, new(clock).now)
-	release, err := b.Acquire(t.Context(), 0)
+	place, err := b.Acquire(t.Context(), 0, first)
 	require.NoError(t, err)
-	release()
-	require.PanicsWithValue(t, "bulkhead db: release without acquire", release)
+	place.Release()
+	require.PanicsWithValue(t, "bulkhead db: release without acquire", place.Release)
 }
 
 func TestAdmissionFollowsTheModel(t *testing.T) {
@@ -244,22 +204,22 @@ func TestAdmissionFollowsTheModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		limit := rapid.IntRange(0, 4).Draw(t, "limit")
 		b := bulkhead.New("model", limit, new(clock).now)
-		var held []func()
+		var held []bulkhead.Place
 		t.Repeat(map[string]func(*rapid.T){
 			"acquire": func(t *rapid.T) {
-				release, err := b.Acquire(t.Context(), 0)
+				place, err := b.Acquire(t.Context(), 0, first)
 				if admitted := err == nil; admitted != (len(held) < limit) {
 					t.Fatalf("admitted=%v with %d in flight, limit %d", admitted, len(held), limit)
 				}
 				if err == nil {
-					held = append(held, release)
+					held = append(held, place)
 				}
 			},
 			"release": func(t *rapid.T) {
 				if len(held) == 0 {
 					t.Skip("nothing held")
 				}
-				held[0]()
+				held[0].Release()
 				held = held[1:]
 			},
 			"set limit": func(t *rapid.T) {
@@ -299,7 +259,7 @@ func TestNoPlaceIsLostOrDoubledUnderCancelAndResize(t *testing.T) {
 					ctx, wait = t.Context(), wait/2
 				}
 				for range 20 {
-					release, err := b.Acquire(ctx, wait)
+					place, err := b.Acquire(ctx, wait, first)
 					if err != nil {
 						continue
 					}
@@ -307,7 +267,7 @@ func TestNoPlaceIsLostOrDoubledUnderCancelAndResize(t *testing.T) {
 						t.Errorf("%d in flight, highest limit %d", n, highest)
 					}
 					inFlight.Add(-1)
-					release()
+					place.Release()
 				}
 			})
 		}
@@ -328,12 +288,12 @@ func TestTheUncontendedPathDoesNotAllocate(t *testing.T) {
 	b := bulkhead.New("db", 1, new(clock).now)
 	ctx := t.Context()
 	allocs := testing.AllocsPerRun(100, func() {
-		release, err := b.Acquire(ctx, time.Second)
+		place, err := b.Acquire(ctx, time.Second, first)
 		if err != nil {
 			t.Error(err)
 			return
 		}
-		release()
+		place.Release()
 	})
 	require.Zero(t, allocs)
 }
@@ -345,10 +305,10 @@ func TestTheQueueIsBounded(t *testing.T) {
 		b := bulkhead.New("db", 0, new(clock).now)
 		ctx, cancel := context.WithCancel(t.Context())
 		for range maxWaiters {
-			go func() { _, _ = b.Acquire(ctx, anHour) }()
+			go func() { _, _ = b.Acquire(ctx, anHour, first) }()
 		}
 		synctest.Wait()
-		_, err := b.Acquire(ctx, anHour)
+		_, err := b.Acquire(ctx, anHour, first)
 		var full *bulkhead.FullError
 		require.ErrorAs(t, err, &full)
 		require.Equal(t, maxWaiters, full.Waiting)
@@ -363,10 +323,10 @@ func BenchmarkAcquireUncontended(b *testing.B) {
 	ctx := b.Context()
 	b.ReportAllocs()
 	for b.Loop() {
-		release, err := limiter.Acquire(ctx, time.Second)
+		place, err := limiter.Acquire(ctx, time.Second, first)
 		if err != nil {
 			b.Fatal(err)
 		}
-		release()
+		place.Release()
 	}
 }

@@ -24,12 +24,14 @@ var (
 
 // Do makes one attempt at the call. Its error is always an *Error.
 func (c *Client) Do(ctx context.Context, call Call) (Response, error) {
-	started := c.now()
-	seen := Observation{Dependency: c.name, Operation: call.Operation, Kind: KindOK}
-	response, failure := c.enter(ctx, call, &seen)
+	started, caller := c.now(), callerOf(ctx)
+	seen := Observation{
+		Dependency: c.name, Operation: call.Operation, Kind: KindOK, Lane: caller.Lane, Repeat: caller.Repeat,
+	}
+	response, failure := c.pass(ctx, call, started, &seen)
 	seen.Status = response.Status
 	if failure != nil {
-		failure.Dependency, failure.Operation = c.name, call.Operation
+		failure.Dependency, failure.Operation, failure.P95 = c.name, call.Operation, c.guard.p95()
 		seen.Kind, seen.Status = failure.Kind, failure.Status
 	}
 	seen.Elapsed = c.now().Sub(started)
@@ -40,34 +42,65 @@ func (c *Client) Do(ctx context.Context, call Call) (Response, error) {
 	return response, nil
 }
 
-// enter holds the order of the door: transaction, bulkhead, budget, attempt.
-func (c *Client) enter(ctx context.Context, call Call, seen *Observation) (Response, *Error) {
+// pass holds the first half of the order of the door: transaction, breaker, retry budget.
+func (c *Client) pass(
+	ctx context.Context, call Call, arrived time.Time, seen *Observation,
+) (Response, *Error) {
 	if c.inTx(ctx) {
 		return Response{}, &Error{Kind: KindInTransaction, Err: errInTransaction}
 	}
-	arrived, wait := c.now(), c.waitMax
+	pass, failure := c.guard.enter(arrived, seen.Repeat)
+	if failure != nil {
+		return Response{}, failure
+	}
+	defer func() {
+		if !seen.Attempted {
+			c.guard.leave(c.now(), pass)
+		}
+	}()
+	wait := c.waitMax
 	if left, ok := budget.Remaining(ctx, arrived); ok {
 		wait = min(wait, budget.HandOn(left))
 	}
-	release, err := c.bulkhead.Acquire(ctx, wait)
-	seen.Wait = c.now().Sub(arrived)
+	place, err := c.bulkhead.Acquire(ctx, wait, seen.Lane)
+	now := c.now()
+	seen.Wait = now.Sub(arrived)
 	if err != nil {
 		return Response{}, notAdmitted(err)
 	}
-	defer release()
+	defer place.Release()
+	if err := Begin(ctx); err != nil {
+		return Response{}, &Error{Kind: KindWithheld, Err: fmt.Errorf("withheld: %w", err)}
+	}
+	now = c.now()
+	a, failure := c.attempt(ctx, call, now)
+	if failure != nil {
+		return Response{}, failure
+	}
+	seen.Attempted = true
+	t := trial{pass: pass, place: place, began: now, timeout: a.timeout, short: a.timeout < c.timeout}
+	defer func() { c.guard.learn(c.now(), t) }() // also when Decode panics
+	response, failure := a.run(ctx)
+	t.kind, t.status = KindOK, response.Status
+	if failure != nil {
+		t.kind, t.status = failure.Kind, failure.Status
+	}
+	return response, failure
+}
 
-	left, bounded := budget.Remaining(ctx, c.now())
-	a := attempt{client: c, call: call, budget: left, allowed: c.timeout}
+// attempt is what the remaining time of the caller allows.
+func (c *Client) attempt(ctx context.Context, call Call, now time.Time) (*attempt, *Error) {
+	left, bounded := budget.Remaining(ctx, now)
+	a := &attempt{client: c, call: call, budget: left, allowed: c.timeout}
 	if bounded {
 		a.allowed = budget.HandOn(left)
 	}
-	a.timeout = min(c.timeout, a.allowed)
-	if a.timeout < minAttempt {
+	if min(c.timeout, a.allowed) < minAttempt {
 		err := fmt.Errorf("refused: %v left, %v is kept back", left, budget.Margin)
-		return Response{}, &Error{Kind: KindNoBudget, Err: err}
+		return nil, &Error{Kind: KindNoBudget, Err: err}
 	}
-	seen.Attempted = true
-	return a.run(ctx)
+	a.timeout = min(c.timeout, a.allowed)
+	return a, nil
 }
 
 // notAdmitted names the reason why the bulkhead let nobody in.

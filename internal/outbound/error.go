@@ -14,17 +14,18 @@ type Kind string
 const (
 	KindOK            Kind = "ok"             // in observations only
 	KindInTransaction Kind = "in_transaction" // refused: a transaction is open
-	KindOpen          Kind = "open"
-	KindRetryBudget   Kind = "retry_budget"
-	KindFull          Kind = "full"        // refused: no place at the bulkhead within the wait
-	KindNoBudget      Kind = "no_budget"   // refused: the caller's time is used up
-	KindCanceled      Kind = "canceled"    // the caller left
-	KindTimeout       Kind = "timeout"     // no complete reply in time
-	KindUnreachable   Kind = "unreachable" // no connection, so nothing was sent
-	KindAmbiguous     Kind = "ambiguous"   // the connection failed before a complete reply
-	KindStatus5xx     Kind = "status_5xx"  // the dependency failed
-	KindStatus4xx     Kind = "status_4xx"  // the dependency refused
-	KindBadReply      Kind = "bad_reply"   // a complete reply that makes no sense
+	KindOpen          Kind = "open"           // refused: the dependency fails, its breaker is open
+	KindRetryBudget   Kind = "retry_budget"   // refused: too many repeats for the number of first tries
+	KindFull          Kind = "full"           // refused: no place at the bulkhead within the wait
+	KindNoBudget      Kind = "no_budget"      // refused: the caller's time is used up
+	KindWithheld      Kind = "withheld"       // the caller kept it back when it had its place
+	KindCanceled      Kind = "canceled"       // the caller left
+	KindTimeout       Kind = "timeout"        // no complete reply in time
+	KindUnreachable   Kind = "unreachable"    // no connection, so nothing was sent
+	KindAmbiguous     Kind = "ambiguous"      // the connection failed before a complete reply
+	KindStatus5xx     Kind = "status_5xx"     // the dependency failed
+	KindStatus4xx     Kind = "status_4xx"     // the dependency refused
+	KindBadReply      Kind = "bad_reply"      // a complete reply that makes no sense
 )
 
 // Error is the only error type that Do returns.
@@ -33,10 +34,10 @@ type Error struct {
 	Operation  string
 	Kind       Kind
 	Status     int           // of the reply, 0 without one
-	RetryAfter time.Duration // asked for by the dependency, 0 if it did not
+	RetryAfter time.Duration // asked for by the dependency, or by the door that refused; 0 for neither
+	P95        time.Duration // 95 % of recent successful attempts were faster; 0 if there were none
 	Sent       bool          // false only if certainly nothing reached the dependency
 	Err        error         // the cause
-	P95        time.Duration
 }
 
 // Error names the dependency and the operation first.
@@ -51,11 +52,12 @@ func (e *Error) Unwrap() error { return e.Err }
 // may have happened as well, ask the dependency by the effect key first.
 func (e *Error) Retryable() bool {
 	switch e.Kind {
-	case KindFull, KindNoBudget, KindCanceled, KindTimeout, KindUnreachable, KindAmbiguous, KindStatus5xx:
+	case KindOpen, KindRetryBudget, KindFull, KindNoBudget, KindCanceled, KindTimeout, KindUnreachable,
+		KindAmbiguous, KindStatus5xx:
 		return true
 	case KindStatus4xx:
 		return e.Status == http.StatusTooManyRequests || e.Status == http.StatusRequestTimeout
-	case KindOK, KindInTransaction, KindBadReply:
+	case KindOK, KindInTransaction, KindWithheld, KindBadReply:
 		return false
 	}
 	return false
@@ -66,10 +68,30 @@ func (e *Error) MayHaveHappened() bool {
 	switch e.Kind {
 	case KindCanceled, KindTimeout, KindAmbiguous, KindStatus5xx, KindBadReply:
 		return e.Sent
-	case KindOK, KindInTransaction, KindFull, KindNoBudget, KindUnreachable, KindStatus4xx:
+	case KindOK, KindInTransaction, KindOpen, KindRetryBudget, KindFull, KindNoBudget, KindWithheld,
+		KindUnreachable, KindStatus4xx:
 		return false
 	}
 	return true
+}
+
+// Deferred reports whether the door refused the call for want of room, before any attempt: it counts as
+// not tried yet, and is made later.
+func (e *Error) Deferred() bool {
+	switch e.Kind {
+	case KindOpen, KindRetryBudget, KindFull, KindNoBudget:
+		return true
+	case KindOK, KindInTransaction, KindWithheld, KindCanceled, KindTimeout, KindUnreachable,
+		KindAmbiguous, KindStatus5xx, KindStatus4xx, KindBadReply:
+		return false
+	}
+	return false
+}
+
+// Refused reports whether the dependency has not done it and never will, however often it is asked. A
+// conflict is no such word: it knows the effect key.
+func (e *Error) Refused() bool {
+	return e.Kind == KindStatus4xx && !e.Retryable() && e.Status != http.StatusConflict
 }
 
 // timeoutError names the timeout that ended an attempt and what it left of the caller's time.
@@ -91,17 +113,3 @@ func (e *timeoutError) Error() string {
 
 // Unwrap lets callers match context.DeadlineExceeded.
 func (e *timeoutError) Unwrap() error { return context.DeadlineExceeded }
-
-func (e *Error) Deferred() bool {
-	switch e.Kind {
-	case KindFull, KindOpen, KindRetryBudget, KindNoBudget:
-		return true
-	}
-	return false
-}
-
-// Refused reports whether the dependency has not done it and never will, however often it is asked. A
-// conflict is no such word: it knows the effect key.
-func (e *Error) Refused() bool {
-	return e.Kind == KindStatus4xx && !e.Retryable() && e.Status != http.StatusConflict
-}

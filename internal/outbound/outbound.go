@@ -1,18 +1,22 @@
 // Package outbound is the only door to a dependency.
 //
-// A Client stands for one dependency. Each call is refused inside a database transaction, waits
-// its turn at the dependency's bulkhead, is given what is left of the caller's time, and is then
-// attempted exactly once. The package never retries, on its own or by net/http; whether to ask,
-// retry or give up is the caller's, who learns from Error what may have happened.
+// A Client stands for one dependency. Each call is refused inside a database transaction, while the
+// dependency fails (circuit breaker), and, as a repeat, when there are too many of them (retry budget). It
+// then waits its turn at the dependency's bulkhead, is given what is left of the caller's time, and is
+// attempted exactly once. What attempts come to moves the breaker, and the bulkhead's limit below its cap.
+// The package never retries, on its own or by net/http; whether to ask, retry or give up is the
+// caller's, who learns from Error what may have happened.
 //
-// Invariants: one Do sends at most one request; no more than the bulkhead's limit are in flight;
-// every wait has a bound that its error names.
+// Invariants: one Do sends at most one request; no more than the bulkhead's limit are in flight; no
+// attempt takes longer than the timeout, which whoever lends places counts on; every wait has a bound that
+// its error names.
 package outbound
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"strings"
@@ -47,6 +51,7 @@ type Config struct {
 	InTx      func(ctx context.Context) bool // tells whether ctx belongs to an open transaction
 	Now       func() time.Time
 	Observer  func(Observation) // nil: nobody looks
+	Random    func() float64    // in [0, 1), for jitter; nil: the runtime's
 }
 
 // validate returns everything that is wrong with the configuration at once.
@@ -81,6 +86,8 @@ type Observation struct {
 	Kind       Kind          // KindOK, or why it failed
 	Status     int           // of the reply, 0 without one
 	Attempted  bool          // false when refused before the attempt
+	Repeat     bool          // Caller.Repeat
+	Lane       int           // Caller.Lane
 	Wait       time.Duration // at the bulkhead
 	Elapsed    time.Duration // wait included
 }
@@ -111,6 +118,7 @@ type Client struct {
 	waitMax   time.Duration
 	timeout   time.Duration
 	bulkhead  *bulkhead.Bulkhead
+	guard     *guard
 	transport http.RoundTripper
 	inTx      func(ctx context.Context) bool
 	now       func() time.Time
@@ -136,6 +144,10 @@ func New(config Config) (*Client, error) {
 	if c.transport == nil {
 		c.transport = newTransport(config.Limit)
 	}
+	if config.Random == nil {
+		config.Random = rand.Float64
+	}
+	c.guard = newGuard(c.bulkhead, config.Random)
 	if c.observe == nil {
 		c.observe = func(Observation) {}
 	}

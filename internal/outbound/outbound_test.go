@@ -30,6 +30,8 @@ type bundle struct {
 	seen    []outbound.Observation
 }
 
+func (b *bundle) now() time.Time { return epoch().Add(time.Duration(b.elapsed.Load())) }
+
 // setup returns a client of the server with room for one call; change may alter its configuration.
 func setup(t *testing.T, baseURL string, change func(*outbound.Config)) *bundle {
 	t.Helper()
@@ -37,7 +39,7 @@ func setup(t *testing.T, baseURL string, change func(*outbound.Config)) *bundle 
 	config := outbound.Config{
 		Name: "risk_api", BaseURL: baseURL, Limit: 1, Timeout: 10 * time.Second,
 		InTx:     func(context.Context) bool { return false },
-		Now:      func() time.Time { return epoch().Add(time.Duration(b.elapsed.Load())) },
+		Now:      b.now,
 		Observer: func(o outbound.Observation) { b.seen = append(b.seen, o) },
 	}
 	if change != nil {
@@ -106,10 +108,13 @@ func TestTheCallCarriesKeyBodyAndRemainingBudget(t *testing.T) {
 	require.Empty(t, got.TransferEncoding)
 	require.NotContains(t, got.Header, "Idempotency-Key")
 	require.Equal(t, "10000", got.Header.Get("Request-Timeout"), "without a deadline it is the timeout")
-	require.Equal(t, []outbound.Observation{
-		{Dependency: "risk_api", Operation: "screen", Kind: outbound.KindOK, Status: 200, Attempted: true},
-		{Dependency: "risk_api", Operation: "find", Kind: outbound.KindOK, Status: 200, Attempted: true},
-	}, b.seen)
+	seen := outbound.Observation{
+		Dependency: "risk_api", Operation: "screen", Kind: outbound.KindOK, Status: 200,
+		Attempted: true, Lane: 1,
+	}
+	looked := seen
+	looked.Operation = "find"
+	require.Equal(t, []outbound.Observation{seen, looked}, b.seen)
 }
 
 func TestRefusalsReachNobody(t *testing.T) {

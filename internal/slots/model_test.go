@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"example.com/holdfast/internal/bulkhead"
 	"example.com/holdfast/internal/pgtest"
 	"example.com/holdfast/internal/slots"
 )
@@ -103,12 +104,12 @@ func (h *history) leaves(t *testing.T, p *process) {
 func (h *history) calls(t *testing.T, p *process) {
 	t.Helper()
 	for range h.r.IntN(limitMax) {
-		release, err := p.places.Acquire(t.Context(), 0)
+		place, err := p.places.Acquire(t.Context(), 0, bulkhead.LaneFirst)
 		if err != nil {
 			break
 		}
 		ends := h.now().Add(time.Duration(h.r.Int64N(int64(callTimeout))))
-		p.calls = append(p.calls, call{ends, release})
+		p.calls = append(p.calls, call{ends, place.Release})
 	}
 	h.say("%s calls: %d", p.Holder, len(p.calls))
 }
@@ -282,14 +283,14 @@ func (c *crowd) callAll(t *testing.T, m *member) {
 	t.Helper()
 	var releases []func()
 	for {
-		release, err := m.places.Acquire(t.Context(), 0)
+		place, err := m.places.Acquire(t.Context(), 0, bulkhead.LaneFirst)
 		if err != nil {
 			break
 		}
 		now := c.inFlight.Add(1)
 		for peak := c.peak.Load(); now > peak && !c.peak.CompareAndSwap(peak, now); peak = c.peak.Load() {
 		}
-		releases = append(releases, release)
+		releases = append(releases, place.Release)
 		runtime.Gosched()
 	}
 	if len(releases) > 0 { // the calls take as long as a statement does

@@ -76,11 +76,11 @@ func TestMemberProcess(t *testing.T) {
 
 // callOnce is a call as outbound makes it. Its failures are the server's to judge.
 func callOnce(ctx context.Context, client *http.Client, places *bulkhead.Bulkhead, target string) {
-	release, err := places.Acquire(ctx, 50*time.Millisecond)
+	place, err := places.Acquire(ctx, 50*time.Millisecond, bulkhead.LaneFirst)
 	if err != nil {
 		return
 	}
-	defer release()
+	defer place.Release()
 	ctx, cancel := context.WithTimeout(ctx, realCallTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, http.NoBody)

@@ -130,12 +130,12 @@ func (m *member) tick(t *testing.T) {
 func (m *member) call(t *testing.T, n int) int {
 	t.Helper()
 	for i := range n {
-		release, err := m.places.Acquire(t.Context(), 0)
+		place, err := m.places.Acquire(t.Context(), 0, bulkhead.LaneFirst)
 		if err != nil {
 			require.ErrorIs(t, err, bulkhead.ErrFull)
 			return i
 		}
-		m.calls = append(m.calls, release)
+		m.calls = append(m.calls, place.Release)
 	}
 	return n
 }

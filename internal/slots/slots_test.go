@@ -327,7 +327,7 @@ func TestALeaseIsTakenByStartKeptByTicksAndGivenBackByStop(t *testing.T) {
 	require.Eventually(t, func() bool { return limitOf(a) == 1 && limitOf(b) == 1 }, waitMax,
 		10*time.Millisecond)
 	require.NoError(t, a.Stop(t.Context()))
-	_, err := a.places.Acquire(t.Context(), 0)
+	_, err := a.places.Acquire(t.Context(), 0, bulkhead.LaneFirst)
 	require.ErrorIs(t, err, bulkhead.ErrFull)
 	require.Eventually(t, func() bool { return limitOf(b) == 2 }, waitMax, 10*time.Millisecond)
 	require.NoError(t, b.Stop(t.Context()))

@@ -5,6 +5,7 @@
 package telemetry
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -31,8 +32,11 @@ type Metrics struct {
 	reaped     prometheus.Counter
 	calls      *prometheus.CounterVec
 	callTime   *prometheus.HistogramVec
+	attempts   *prometheus.CounterVec
+	refusals   *prometheus.CounterVec
 	requests   *prometheus.HistogramVec
 	shed       *prometheus.CounterVec
+	watched    *watched
 }
 
 // New makes metrics with a registry of their own.
@@ -63,18 +67,42 @@ func New() *Metrics {
 	m.callTime = histogramVec("dependency_call_seconds",
 		"Calls to dependencies, with the wait at the bulkhead.",
 		prometheus.ExponentialBuckets(0.001, 2, 14), "dependency", "operation")
+	m.attempts = counterVec("dependency_attempts_total",
+		"Attempts at dependencies; repeat says whether an attempt for the same effect came before. "+
+			"Amplification is all of them divided by those with repeat=false.", "dependency", "repeat")
+	m.refusals = counterVec("dependency_refusals_total",
+		"Calls that were refused before any attempt, by kind.", "dependency", "kind")
 	m.requests = histogramVec("http_request_seconds", "Requests, by route and status.",
 		prometheus.ExponentialBuckets(0.0005, 2, 15), "route", "status")
 	m.shed = counterVec("requests_shed_total", "Requests that were refused at once, by reason.", "reason")
+	m.watched = &watched{
+		inFlight: gauge("dependency_in_flight", "Calls that hold a place at the bulkhead.", "dependency"),
+		limit: gauge("dependency_limit",
+			"Calls that may be in flight now: the least of the cap and the adapted limit.", "dependency"),
+		most: gauge("dependency_cap", "Places that the process was given.", "dependency"),
+		breaker: gauge("dependency_breaker_open",
+			"1 while the circuit breaker is not closed, half open included.", "dependency"),
+		saturated: gauge("dependency_saturated",
+			"1 when calls in flight and waiting have been at 90 % of the limit for 30 seconds.",
+			"dependency"),
+		condition: gauge("condition_active",
+			"1 for each declared condition that holds; those that do not are absent.",
+			"condition", "subject"),
+	}
 	m.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		m.batches, m.moved, m.completion, m.ordered, m.orderTime, m.orderFails, m.stale, m.failed, m.illegal,
-		m.swept, m.reaped, m.calls, m.callTime, m.requests, m.shed)
+		m.swept, m.reaped, m.calls, m.callTime, m.attempts, m.refusals, m.requests, m.shed, m.watched)
 	return m
 }
 
 func counter(name, help string) prometheus.Counter {
 	return prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help})
+}
+
+// gauge is read when it is scraped.
+func gauge(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(prometheus.BuildFQName(namespace, "", name), help, labels, nil)
 }
 
 func counterVec(name, help string, labels ...string) *prometheus.CounterVec {
@@ -133,6 +161,16 @@ func (m *Metrics) Reaped(jobs int64) { m.reaped.Add(float64(jobs)) }
 func (m *Metrics) Call(dependency, operation, outcome string, took time.Duration) {
 	m.calls.WithLabelValues(dependency, operation, outcome).Inc()
 	m.callTime.WithLabelValues(dependency, operation).Observe(took.Seconds())
+}
+
+// Attempt counts a request that was sent to a dependency.
+func (m *Metrics) Attempt(dependency string, repeat bool) {
+	m.attempts.WithLabelValues(dependency, strconv.FormatBool(repeat)).Inc()
+}
+
+// Refusal counts a call that was refused before any attempt.
+func (m *Metrics) Refusal(dependency, kind string) {
+	m.refusals.WithLabelValues(dependency, kind).Inc()
 }
 
 // Request counts an answered request.

@@ -7,6 +7,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/stretchr/testify/require"
 
+	"example.com/holdfast/internal/condition"
 	"example.com/holdfast/internal/telemetry"
 )
 
@@ -81,4 +82,66 @@ func TestEveryCounterCounts(t *testing.T) {
 		require.Contains(t, got, name)
 		require.EqualValues(t, 1, got[name].GetMetric()[0].GetHistogram().GetSampleCount(), name)
 	}
+}
+
+func TestDependenciesAreReadWhenTheyAreScraped(t *testing.T) {
+	t.Parallel()
+	m := telemetry.New()
+	state := telemetry.Dependency{
+		Name: "risk_api", InFlight: 3, Limit: 4, Cap: 8, BreakerOpen: true, Saturated: true,
+	}
+	second := telemetry.Dependency{Name: "risk_api", Limit: 8, Cap: 8}
+	other := telemetry.Dependency{Name: "other", Cap: 1}
+	for _, d := range []*telemetry.Dependency{&state, &second, &other} {
+		m.WatchDependency(func() telemetry.Dependency { return *d })
+	}
+	value := func(name, dependency string) float64 {
+		for _, series := range gather(t, m)["holdfast_"+name].GetMetric() {
+			if series.GetLabel()[0].GetValue() == dependency {
+				return series.GetGauge().GetValue()
+			}
+		}
+		t.Fatalf("no %s of %s", name, dependency)
+		return 0
+	}
+	for name, want := range map[string]float64{
+		"dependency_in_flight": 3, "dependency_limit": 12, "dependency_cap": 16,
+		"dependency_breaker_open": 1, "dependency_saturated": 1,
+	} {
+		require.InDelta(t, want, value(name, "risk_api"), 0, "%s: clients of one dependency add up", name)
+	}
+	require.InDelta(t, 0, value("dependency_breaker_open", "other"), 0)
+	state.BreakerOpen = false
+	require.InDelta(t, 0, value("dependency_breaker_open", "risk_api"), 0)
+}
+
+func TestAConditionIsThereWhileItHolds(t *testing.T) {
+	t.Parallel()
+	m := telemetry.New()
+	active := []condition.Active{{Condition: condition.BreakerOpen, Subject: "risk_api"}}
+	for range 2 { // two that say the same make one series
+		m.WatchConditions(func() []condition.Active { return active })
+	}
+	series := gather(t, m)["holdfast_condition_active"].GetMetric()
+	require.Len(t, series, 1)
+	require.Equal(t, []string{"breaker_open", "risk_api"},
+		[]string{series[0].GetLabel()[0].GetValue(), series[0].GetLabel()[1].GetValue()})
+	require.InDelta(t, 1, series[0].GetGauge().GetValue(), 0)
+	active = nil
+	require.NotContains(t, gather(t, m), "holdfast_condition_active")
+}
+
+func TestAttemptsTellFirstTriesFromRepeats(t *testing.T) {
+	t.Parallel()
+	m := telemetry.New()
+	m.Attempt("risk_api", false)
+	m.Attempt("risk_api", false)
+	m.Attempt("risk_api", true)
+	m.Refusal("risk_api", "open")
+	got := gather(t, m)
+	require.Equal(t, map[string]float64{"false": 2, "true": 1}, map[string]float64{
+		"false": got["holdfast_dependency_attempts_total"].GetMetric()[0].GetCounter().GetValue(),
+		"true":  got["holdfast_dependency_attempts_total"].GetMetric()[1].GetCounter().GetValue(),
+	})
+	require.Len(t, got["holdfast_dependency_refusals_total"].GetMetric(), 1)
 }

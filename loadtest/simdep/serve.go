@@ -63,11 +63,11 @@ func (s *Server) inPlace(ctx context.Context, w way, do func() reply) reply {
 // takePlace waits for one of the places of the capacity, first come first served. A caller who leaves
 // loses its turn; one who need not wait is served even if it has left.
 func (s *Server) takePlace(ctx context.Context) (func(), error) {
-	leave, err := s.places.Acquire(context.WithoutCancel(ctx), 0)
-	if err == nil {
-		return leave, nil
+	place, err := s.places.Acquire(context.WithoutCancel(ctx), 0, bulkhead.LaneFirst)
+	if err != nil {
+		place, err = s.places.Acquire(ctx, maxHold, bulkhead.LaneFirst)
 	}
-	return s.places.Acquire(ctx, maxHold)
+	return place.Release, err
 }
 
 // newPlaces makes the queue in front of the dependency; the waits that its clock would measure are
