@@ -61,10 +61,10 @@ func (o *Operations) Dependencies(ctx context.Context) ([]httpapi.Dependency, er
 		}
 		byName[l.Dependency] = d
 	}
-	for _, door := range o.doors.look() {
-		d := byName[door.dependency]
-		d.Name, d.Door, d.Conditions = door.dependency, &door.Door, door.conditions
-		byName[door.dependency] = d
+	for _, h := range o.doors.look() {
+		d := byName[h.Dependency]
+		d.Name, d.Door, d.Conditions = h.Dependency, doorOf(h), conditionsOf(h)
+		byName[h.Dependency] = d
 	}
 	return slices.SortedFunc(maps.Values(byName), func(a, b httpapi.Dependency) int {
 		return strings.Compare(a.Name, b.Name)

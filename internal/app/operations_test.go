@@ -11,9 +11,12 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
+	"example.com/holdfast/internal/breaker"
+	"example.com/holdfast/internal/condition"
 	"example.com/holdfast/internal/httpapi"
 	"example.com/holdfast/internal/idempotency"
 	"example.com/holdfast/internal/jobqueue"
+	"example.com/holdfast/internal/outbound"
 	"example.com/holdfast/internal/pgtest"
 	"example.com/holdfast/internal/problem"
 	"example.com/holdfast/internal/slots"
@@ -55,19 +58,30 @@ func TestADependencyIsShownWithItsLimitItsHoldersAndItsDoor(t *testing.T) {
 	require.Empty(t, none)
 
 	lease(t, pool, riskAPI, 8)
-	door := httpapi.Door{Breaker: "open", Limit: 2, Places: 8, P95: time.Second}
-	wrong := []httpapi.Condition{{Name: "breaker_open"}}
-	o.doors.add(func() doorState { return doorState{Door: door, dependency: riskAPI, conditions: wrong} })
-	o.doors.add(func() doorState { return doorState{dependency: notificationAPI} })
+	since := time.Now()
+	o.doors.add(func() outbound.Health {
+		return outbound.Health{
+			Dependency: riskAPI, Breaker: breaker.Open, BreakerSince: since, InFlight: 1, Waiting: 3, Limit: 2, Cap: 8,
+			P95: time.Second,
+		}
+	})
+	o.doors.add(func() outbound.Health {
+		return outbound.Health{Dependency: notificationAPI, Breaker: breaker.Closed}
+	})
 	found, err := o.Dependencies(t.Context())
 	require.NoError(t, err)
 	require.Len(t, found, 2)
-	require.Equal(t, httpapi.Dependency{Name: notificationAPI, Door: &httpapi.Door{}}, found[0])
+	require.Equal(t, httpapi.Dependency{Name: notificationAPI, Door: &httpapi.Door{Breaker: "closed"}}, found[0])
 	require.Equal(t, 8, found[1].Limit.Places)
 	require.Equal(t, 1, found[1].Limit.Version)
 	require.Equal(t, []httpapi.Holder{{Name: "worker-1", Places: 8}}, found[1].Holders)
-	require.Equal(t, door, *found[1].Door)
-	require.Equal(t, wrong, found[1].Conditions)
+	require.Equal(t, httpapi.Door{
+		Breaker: "open", BreakerSince: since, InFlight: 1, Waiting: 3, Limit: 2, Places: 8, P95: time.Second,
+	}, *found[1].Door)
+	wrong := condition.BreakerOpen
+	require.Equal(t, []httpapi.Condition{{
+		Name: wrong.Name, Severity: string(wrong.Severity), Title: wrong.Title, Text: wrong.Text, Since: since,
+	}}, found[1].Conditions)
 }
 
 func TestALimitIsSetOncePerKeyWithItsActor(t *testing.T) {

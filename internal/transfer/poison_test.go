@@ -209,7 +209,7 @@ func TestTheLedgerOfAttemptsTellsEveryCallInVain(t *testing.T) {
 	require.Len(t, attempts, 2)
 	require.Equal(t, []string{"timeout", "status_5xx"}, []string{attempts[0].Kind, attempts[1].Kind})
 	require.Equal(t, "screen", attempts[0].Step)
-	quiet := w.settled(t, 1)
+	quiet := w.Create(t, "k2", 1)
 	tried, err := w.Transfers.Tried(t.Context(), []transfer.Ref{w.ref(id), w.ref(quiet)})
 	require.NoError(t, err)
 	require.Equal(t, map[transfer.Ref]transfer.Tried{w.ref(id): {Times: 2, Last: attempts[1]}}, tried)
