@@ -80,11 +80,12 @@ func nextStep(o Order) string {
 // cohortMaxItems bounds a cohort: a worker has many in hand.
 const cohortMaxItems = 32
 
-// enqueue queues jobs for orders; those that need the same step at the same time share a job.
+// enqueue queues jobs for orders; those that need the same step at the same time in the same lane share a job.
 func enqueue(write *pgx.Batch, orders []Order) error {
 	type wake struct {
 		kind string
 		at   int64
+		lane int16
 	}
 	var jobs []jobqueue.Job
 	known := map[wake]cohort{}
@@ -94,12 +95,14 @@ func enqueue(write *pgx.Batch, orders []Order) error {
 		if kind == "" {
 			continue
 		}
-		w := wake{kind, o.WakeAt.UnixNano()}
+		w := wake{kind, o.WakeAt.UnixNano(), o.Lane}
 		c := known[w]
 		if size[w]%cohortMaxItems == 0 {
 			c = cohort{Orders: map[uuid.UUID][]uuid.UUID{}}
 			known[w] = c
-			jobs = append(jobs, jobqueue.Job{Queue: queue, Kind: kind, Args: c, At: o.WakeAt})
+			jobs = append(jobs, jobqueue.Job{
+				Queue: queue, Kind: kind, Args: c, At: o.WakeAt, Lane: int(o.Lane),
+			})
 		}
 		c.Orders[o.TenantID] = append(c.Orders[o.TenantID], o.ID)
 		size[w]++

@@ -295,7 +295,8 @@ func transition(o Order, e Event, now time.Time) (Order, error) {
 		return o, problem.Wrap(problem.IllegalTransition, err,
 			fmt.Sprintf("An order that is %s cannot %s.", o.State, e))
 	}
-	o.State, o.Version, o.Attempts, o.UpdatedAt = to, o.Version+1, 0, now
+	o.State, o.Version, o.UpdatedAt = to, o.Version+1, now
+	o.Attempts, o.Failures = 0, 0
 	switch to {
 	case Pending, Reserved:
 		o.WakeAt = now
@@ -309,7 +310,7 @@ func event(o Order, from State, actor, cause string) outbox.Event {
 	return outbox.Event{
 		TenantID: o.TenantID, AggregateID: o.ID, Seq: o.Version, Type: "order." + string(o.State),
 		From: string(from), To: string(o.State), Reason: string(o.Reason), Actor: actor, Cause: cause,
-		Reference: o.ClientReference,
+		Reference: o.ClientReference, Lane: o.Lane,
 	}
 }
 
@@ -366,7 +367,8 @@ func (b *moveBatch) writeRows(ctx context.Context, write *pgx.Batch, now time.Ti
 		FromVersions: make([]int32, n), FromAttempts: make([]int32, n), ToStates: make([]string, n),
 		ToVersions: make([]int32, n), Reasons: make([]string, n), PaymentStates: make([]string, n),
 		PaymentTransfers: make([]uuid.UUID, n), ReservationsExpireAt: make([]time.Time, n),
-		ToAttempts: make([]int32, n), WakesAt: make([]time.Time, n), PromisesAt: make([]time.Time, n),
+		ToAttempts: make([]int32, n), ToFailures: make([]int32, n), WakesAt: make([]time.Time, n),
+		PromisesAt: make([]time.Time, n),
 	}
 	for i, o := range b.after() {
 		was := b.before[o.Ref]
@@ -375,7 +377,7 @@ func (b *moveBatch) writeRows(ctx context.Context, write *pgx.Batch, now time.Ti
 		p.ToStates[i], p.ToVersions[i], p.ToAttempts[i] = string(o.State), o.Version, o.Attempts
 		p.Reasons[i], p.PaymentStates[i] = string(o.Reason), string(o.PaymentState)
 		p.PaymentTransfers[i], p.ReservationsExpireAt[i] = o.PaymentTransfer, o.ReservationExpiresAt
-		p.WakesAt[i], p.PromisesAt[i] = o.WakeAt, o.PromiseAt
+		p.ToFailures[i], p.WakesAt[i], p.PromisesAt[i] = o.Failures, o.WakeAt, o.PromiseAt
 	}
 	return orderdb.New().MoveOrders(ctx, pgtx.Into(write), p)
 }
