@@ -38,7 +38,7 @@ const (
 	askHear
 	// askReturned tells that the way back of the payment is accepted, or that there is nothing to go back.
 	askReturned
-	// askRetry tells that the step gave no answer: it is tried again after retryIn.
+	// askRetry tells that the step gave no answer, or broke: it is tried again after retryIn.
 	askRetry
 )
 
@@ -50,6 +50,8 @@ type move struct {
 	reason  Reason
 	note    string
 	retryIn time.Duration
+	// broke says that the step broke in our own code.
+	broke bool
 	// transfer is the one that pays.
 	transfer uuid.UUID
 	// delivery is the event of a payment. It is told once, to the order as it is by then.
@@ -205,11 +207,12 @@ func (b *moveBatch) apply(o Order, m move) (Order, error) {
 	case askHear:
 		return b.hear(o, *m.delivery)
 	case askPaid:
-		o.PaymentTransfer, o.Attempts, o.WakeAt, o.UpdatedAt = m.transfer, 0, o.PromiseAt, now
+		o.PaymentTransfer, o.WakeAt, o.UpdatedAt = m.transfer, o.PromiseAt, now
+		o.Attempts, o.Failures = 0, 0
 	case askReturned:
-		o.PaymentState, o.WakeAt, o.UpdatedAt = PaymentReversed, time.Time{}, now
+		return o.returned(now), nil
 	case askRetry:
-		return retry(o, now, m.retryIn), nil
+		return m.retry(o, now), nil
 	}
 	return o, nil
 }
