@@ -1,6 +1,7 @@
 package transfer_test
 
 import (
+	"context"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -77,6 +78,7 @@ func TestALockThatOthersHoldIsNobodysFault(t *testing.T) {
 	id := w.Create(t, "k1", 250)
 	tx, err := w.DB.Pool.Begin(t.Context()) //nolint:forbidigo // somebody else's transaction
 	require.NoError(t, err)
+	t.Cleanup(func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) })
 	_, err = tx.Exec(t.Context(), "SELECT FROM balances WHERE account_id = $1 FOR UPDATE", w.From)
 	require.NoError(t, err)
 	own := w
