@@ -41,6 +41,9 @@ func (w *cohortWorker[Job]) one(ctx context.Context, t Transfer, known work) err
 		s.cfg.Metrics.StepFailed()
 		err = s.broke(ctx, t, known, cause)
 	}
+	if stopped(err) {
+		return err
+	}
 	if err != nil { // then the sweeper finds it
 		s.cfg.Log.WarnContext(ctx, "failure of transfer step not noted",
 			slog.String("transfer", t.ID.String()), slog.Any("error", err))
