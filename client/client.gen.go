@@ -205,6 +205,7 @@ const (
 	TransferStatusFailed   TransferStatus = "failed"
 	TransferStatusInReview TransferStatus = "in_review"
 	TransferStatusSettled  TransferStatus = "settled"
+	TransferStatusSettling TransferStatus = "settling"
 )
 
 // Valid indicates whether the value is a known member of the TransferStatus enum.
@@ -225,6 +226,8 @@ func (e TransferStatus) Valid() bool {
 	case TransferStatusInReview:
 		return true
 	case TransferStatusSettled:
+		return true
+	case TransferStatusSettling:
 		return true
 	default:
 		return false
@@ -766,8 +769,11 @@ type Transfer struct {
 	// Notification Whether the receiver was told of the end.
 	Notification TransferNotification `json:"notification"`
 
-	// PromiseAt The time by which the transfer has a final status.
+	// PromiseAt The time by which the transfer has a final status. Only one that is `settling` may miss it: it ends with the word of the payout rail.
 	PromiseAt time.Time `json:"promise_at"`
+
+	// RailReference The payout rail's name for the payment, once the rail has told it.
+	RailReference string `json:"rail_reference,omitempty,omitzero"`
 
 	// Reason Why it ended as it did, or why it is reviewed.
 	Reason string `json:"reason,omitempty,omitzero"`
@@ -779,7 +785,8 @@ type Transfer struct {
 	Reverses openapi_types.UUID `json:"reverses,omitempty,omitzero"`
 
 	// Status Where a transfer is: `accepted` (the amount is held), `in_review` (a person decides), `approved`
-	// (about to settle). Final: `settled`, `blocked`, `canceled`, `expired`, `failed`.
+	// (about to settle), `settling` (the payout rail has it: the money may have left, so it cannot be
+	// canceled and does not expire). Final: `settled`, `blocked`, `canceled`, `expired`, `failed`.
 	Status TransferStatus `json:"status"`
 
 	// ToAccount Example: 018f2b6e-0000-7000-8000-0000000000f1
@@ -825,7 +832,8 @@ type TransferResults struct {
 }
 
 // TransferStatus Where a transfer is: `accepted` (the amount is held), `in_review` (a person decides), `approved`
-// (about to settle). Final: `settled`, `blocked`, `canceled`, `expired`, `failed`.
+// (about to settle), `settling` (the payout rail has it: the money may have left, so it cannot be
+// canceled and does not expire). Final: `settled`, `blocked`, `canceled`, `expired`, `failed`.
 type TransferStatus string
 
 // AccountID Example: 018f2b6e-0000-7000-8000-0000000000f1
@@ -878,7 +886,8 @@ type SKUID = ID
 type SlotID = ID
 
 // Status Where a transfer is: `accepted` (the amount is held), `in_review` (a person decides), `approved`
-// (about to settle). Final: `settled`, `blocked`, `canceled`, `expired`, `failed`.
+// (about to settle), `settling` (the payout rail has it: the money may have left, so it cannot be
+// canceled and does not expire). Final: `settled`, `blocked`, `canceled`, `expired`, `failed`.
 type Status = TransferStatus
 
 // TransferID Example: 018f2b6e-0000-7000-8000-0000000000f1
@@ -1413,7 +1422,8 @@ type ClientInterface interface {
 	//
 	// Accepts a transfer and holds its amount on `from_account`. The answer 202 means that the transfer and
 	// its hold are stored: from then on it reaches a final status (`settled`, `blocked`, `canceled`,
-	// `expired`, `failed`) by `promise_at`, unless a person has to review it.
+	// `expired`, `failed`) by `promise_at`, unless a person has to review it. To an `external` account it is
+	// paid out by the payout rail, and `settling` while the rail has it.
 	//
 	// A refusal that was decided on the state of the accounts (for example `insufficient_funds`) is stored
 	// under the key: the same request gets it again.
@@ -1427,7 +1437,8 @@ type ClientInterface interface {
 	//
 	// Accepts a transfer and holds its amount on `from_account`. The answer 202 means that the transfer and
 	// its hold are stored: from then on it reaches a final status (`settled`, `blocked`, `canceled`,
-	// `expired`, `failed`) by `promise_at`, unless a person has to review it.
+	// `expired`, `failed`) by `promise_at`, unless a person has to review it. To an `external` account it is
+	// paid out by the payout rail, and `settling` while the rail has it.
 	//
 	// A refusal that was decided on the state of the accounts (for example `insufficient_funds`) is stored
 	// under the key: the same request gets it again.
@@ -1490,8 +1501,8 @@ type ClientInterface interface {
 
 	// CancelTransferWithBody Cancel a transfer
 	//
-	// Takes an open transfer back and releases its hold. A transfer that has reached a final status stays as
-	// it is: 409 `illegal_transition`. The body may be left out.
+	// Takes an open transfer back and releases its hold. A transfer that is `settling` or has reached a final
+	// status stays as it is: 409 `illegal_transition`. The body may be left out.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1500,8 +1511,8 @@ type ClientInterface interface {
 
 	// CancelTransfer Cancel a transfer
 	//
-	// Takes an open transfer back and releases its hold. A transfer that has reached a final status stays as
-	// it is: 409 `illegal_transition`. The body may be left out.
+	// Takes an open transfer back and releases its hold. A transfer that is `settling` or has reached a final
+	// status stays as it is: 409 `illegal_transition`. The body may be left out.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -2174,7 +2185,8 @@ func (c *API) ListTransfers(ctx context.Context, params *ListTransfersParams, re
 //
 // Accepts a transfer and holds its amount on `from_account`. The answer 202 means that the transfer and
 // its hold are stored: from then on it reaches a final status (`settled`, `blocked`, `canceled`,
-// `expired`, `failed`) by `promise_at`, unless a person has to review it.
+// `expired`, `failed`) by `promise_at`, unless a person has to review it. To an `external` account it is
+// paid out by the payout rail, and `settling` while the rail has it.
 //
 // A refusal that was decided on the state of the accounts (for example `insufficient_funds`) is stored
 // under the key: the same request gets it again.
@@ -2198,7 +2210,8 @@ func (c *API) CreateTransferWithBody(ctx context.Context, contentType string, bo
 //
 // Accepts a transfer and holds its amount on `from_account`. The answer 202 means that the transfer and
 // its hold are stored: from then on it reaches a final status (`settled`, `blocked`, `canceled`,
-// `expired`, `failed`) by `promise_at`, unless a person has to review it.
+// `expired`, `failed`) by `promise_at`, unless a person has to review it. To an `external` account it is
+// paid out by the payout rail, and `settling` while the rail has it.
 //
 // A refusal that was decided on the state of the accounts (for example `insufficient_funds`) is stored
 // under the key: the same request gets it again.
@@ -2321,8 +2334,8 @@ func (c *API) GetTransfer(ctx context.Context, id TransferID, reqEditors ...Requ
 
 // CancelTransferWithBody Cancel a transfer
 //
-// Takes an open transfer back and releases its hold. A transfer that has reached a final status stays as
-// it is: 409 `illegal_transition`. The body may be left out.
+// Takes an open transfer back and releases its hold. A transfer that is `settling` or has reached a final
+// status stays as it is: 409 `illegal_transition`. The body may be left out.
 //
 // Takes any type of body and a specified content type.
 //
@@ -2341,8 +2354,8 @@ func (c *API) CancelTransferWithBody(ctx context.Context, id TransferID, content
 
 // CancelTransfer Cancel a transfer
 //
-// Takes an open transfer back and releases its hold. A transfer that has reached a final status stays as
-// it is: 409 `illegal_transition`. The body may be left out.
+// Takes an open transfer back and releases its hold. A transfer that is `settling` or has reached a final
+// status stays as it is: 409 `illegal_transition`. The body may be left out.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -4388,7 +4401,8 @@ type ClientWithResponsesInterface interface {
 	//
 	// Accepts a transfer and holds its amount on `from_account`. The answer 202 means that the transfer and
 	// its hold are stored: from then on it reaches a final status (`settled`, `blocked`, `canceled`,
-	// `expired`, `failed`) by `promise_at`, unless a person has to review it.
+	// `expired`, `failed`) by `promise_at`, unless a person has to review it. To an `external` account it is
+	// paid out by the payout rail, and `settling` while the rail has it.
 	//
 	// A refusal that was decided on the state of the accounts (for example `insufficient_funds`) is stored
 	// under the key: the same request gets it again.
@@ -4402,7 +4416,8 @@ type ClientWithResponsesInterface interface {
 	//
 	// Accepts a transfer and holds its amount on `from_account`. The answer 202 means that the transfer and
 	// its hold are stored: from then on it reaches a final status (`settled`, `blocked`, `canceled`,
-	// `expired`, `failed`) by `promise_at`, unless a person has to review it.
+	// `expired`, `failed`) by `promise_at`, unless a person has to review it. To an `external` account it is
+	// paid out by the payout rail, and `settling` while the rail has it.
 	//
 	// A refusal that was decided on the state of the accounts (for example `insufficient_funds`) is stored
 	// under the key: the same request gets it again.
@@ -4467,8 +4482,8 @@ type ClientWithResponsesInterface interface {
 
 	// CancelTransferWithBodyWithResponse Cancel a transfer
 	//
-	// Takes an open transfer back and releases its hold. A transfer that has reached a final status stays as
-	// it is: 409 `illegal_transition`. The body may be left out.
+	// Takes an open transfer back and releases its hold. A transfer that is `settling` or has reached a final
+	// status stays as it is: 409 `illegal_transition`. The body may be left out.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -4477,8 +4492,8 @@ type ClientWithResponsesInterface interface {
 
 	// CancelTransferWithResponse Cancel a transfer
 	//
-	// Takes an open transfer back and releases its hold. A transfer that has reached a final status stays as
-	// it is: 409 `illegal_transition`. The body may be left out.
+	// Takes an open transfer back and releases its hold. A transfer that is `settling` or has reached a final
+	// status stays as it is: 409 `illegal_transition`. The body may be left out.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -6684,7 +6699,8 @@ func (c *ClientWithResponses) ListTransfersWithResponse(ctx context.Context, par
 //
 // Accepts a transfer and holds its amount on `from_account`. The answer 202 means that the transfer and
 // its hold are stored: from then on it reaches a final status (`settled`, `blocked`, `canceled`,
-// `expired`, `failed`) by `promise_at`, unless a person has to review it.
+// `expired`, `failed`) by `promise_at`, unless a person has to review it. To an `external` account it is
+// paid out by the payout rail, and `settling` while the rail has it.
 //
 // A refusal that was decided on the state of the accounts (for example `insufficient_funds`) is stored
 // under the key: the same request gets it again.
@@ -6704,7 +6720,8 @@ func (c *ClientWithResponses) CreateTransferWithBodyWithResponse(ctx context.Con
 //
 // Accepts a transfer and holds its amount on `from_account`. The answer 202 means that the transfer and
 // its hold are stored: from then on it reaches a final status (`settled`, `blocked`, `canceled`,
-// `expired`, `failed`) by `promise_at`, unless a person has to review it.
+// `expired`, `failed`) by `promise_at`, unless a person has to review it. To an `external` account it is
+// paid out by the payout rail, and `settling` while the rail has it.
 //
 // A refusal that was decided on the state of the accounts (for example `insufficient_funds`) is stored
 // under the key: the same request gets it again.
@@ -6805,8 +6822,8 @@ func (c *ClientWithResponses) GetTransferWithResponse(ctx context.Context, id Tr
 
 // CancelTransferWithBodyWithResponse Cancel a transfer
 //
-// Takes an open transfer back and releases its hold. A transfer that has reached a final status stays as
-// it is: 409 `illegal_transition`. The body may be left out.
+// Takes an open transfer back and releases its hold. A transfer that is `settling` or has reached a final
+// status stays as it is: 409 `illegal_transition`. The body may be left out.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -6821,8 +6838,8 @@ func (c *ClientWithResponses) CancelTransferWithBodyWithResponse(ctx context.Con
 
 // CancelTransferWithResponse Cancel a transfer
 //
-// Takes an open transfer back and releases its hold. A transfer that has reached a final status stays as
-// it is: 409 `illegal_transition`. The body may be left out.
+// Takes an open transfer back and releases its hold. A transfer that is `settling` or has reached a final
+// status stays as it is: 409 `illegal_transition`. The body may be left out.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

@@ -91,7 +91,7 @@ func (e TransferStatus) Terminal() bool {
 	case TransferStatusSettled, TransferStatusBlocked, TransferStatusCanceled, TransferStatusExpired,
 		TransferStatusFailed:
 		return true
-	case TransferStatusAccepted, TransferStatusInReview, TransferStatusApproved:
+	case TransferStatusAccepted, TransferStatusInReview, TransferStatusApproved, TransferStatusSettling:
 	}
 	return false
 }

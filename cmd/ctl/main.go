@@ -14,12 +14,16 @@ import (
 
 //nolint:lll // help texts are struct tags
 type cli struct {
-	Up      upCmd            `cmd:"" help:"Run the whole system on a private Postgres, with simulated dependencies and demo data."`
-	Migrate migrateCmd       `cmd:"" help:"Bring a database to the schema of this program."`
-	Seed    seedCmd          `cmd:"" help:"Add the demo tenant with funded accounts and new keys to a database."`
-	Key     keyCmd           `cmd:"" help:"Create and revoke API keys and admin keys."`
-	Config  configCmd        `cmd:"" help:"Print every setting as this environment sets it, secrets hidden."`
-	Version kong.VersionFlag `help:"Print the version and exit."`
+	Up          upCmd            `cmd:"" help:"Run the whole system on a private Postgres, with simulated dependencies and demo data."`
+	Migrate     migrateCmd       `cmd:"" help:"Bring a database to the schema of this program."`
+	Seed        seedCmd          `cmd:"" help:"Add the demo tenant with funded accounts and new keys to a database."`
+	Key         keyCmd           `cmd:"" help:"Create and revoke API keys and admin keys."`
+	Dependency  dependencyCmd    `cmd:"" help:"Read and set the limits of the dependencies."`
+	Posture     postureCmd       `cmd:"" help:"Read and set what happens to a tenant's transfers when the risk service cannot be asked."`
+	Queues      queuesCmd        `cmd:"" help:"Print for how long the oldest due work of each queue and lane has waited."`
+	DeadLetters deadCmd          `cmd:"" help:"Print transfers, orders and jobs that were given up, the latest first."`
+	Config      configCmd        `cmd:"" help:"Print every setting as this environment sets it, secrets hidden."`
+	Version     kong.VersionFlag `help:"Print the version and exit."`
 }
 
 func main() {

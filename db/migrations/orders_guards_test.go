@@ -2,13 +2,16 @@ package migrations_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"example.com/holdfast/db/migrations"
 	"example.com/holdfast/internal/pgtest"
 )
 
@@ -89,6 +92,10 @@ func TestOrderChecks(t *testing.T) {
 		{"open with a reason", "reason = 'client'", codeCheck, pending},
 		{"canceled for no reason", "reason = NULL", codeCheck, canceled},
 		{"canceled for a reason of its own", "reason = 'bored'", codeCheck, canceled},
+		{"canceled as poison", "reason = 'poison'", "", canceled},
+		{"open as poison", "reason = 'poison'", codeCheck, reserved},
+		{"in no lane", "lane = 0", codeCheck, pending},
+		{"in the fifth lane", "lane = 5", codeCheck, pending},
 		{"ended and woken", "wake_at = now()", codeCheck, canceled},
 		{"paying back", "wake_at = now(), payment_state = 'reversing'", "", canceled},
 		{"paying back and forgotten", "payment_state = 'reversing'", codeCheck, canceled},
@@ -145,6 +152,57 @@ func TestInventoryChecks(t *testing.T) {
 		}
 		assert.Equal(t, c.code, attempt(t, pool, c.sql, args...), c.name)
 	}
+}
+
+func TestTheIndexesOfTheDeadHoldWhatWasGivenUp(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	poison, broken, well := anOrder(t, pool, "canceled"), anOrder(t, pool, "canceled"), anOrder(t, pool, "reserved")
+	run(t, pool, "UPDATE orders SET reason = 'poison' WHERE id = $1", poison)
+	run(t, pool, "UPDATE orders SET failures = 5, payment_state = 'reversing', wake_at = now() WHERE id = $1", broken)
+	run(t, pool, "UPDATE orders SET failures = 4 WHERE id = $1", well)
+	run(t, pool, "INSERT INTO deliveries VALUES ('order', $1, $1, 1, 't', 'r', now(), now(), 2, 9, 5)", broken)
+	run(t, pool, "INSERT INTO deliveries VALUES ('order', $1, $1, 1, 't', 'r', now(), now(), 2, 9, 4)", well)
+	for _, c := range []struct {
+		index, sql string
+		rows       float64
+	}{
+		{"orders_dead", "SELECT FROM orders WHERE failures >= 5 OR reason = 'poison' ORDER BY updated_at DESC", 2},
+		{"deliveries_dead", "SELECT FROM deliveries WHERE failures >= 5 ORDER BY created_at DESC", 1},
+	} {
+		assert.Contains(t, planOf(t, pool, c.sql), c.index)
+		var entries float64
+		run(t, pool, "VACUUM ANALYZE orders, deliveries")
+		require.NoError(t, pool.QueryRow(t.Context(), "SELECT reltuples FROM pg_class WHERE relname = $1",
+			c.index).Scan(&entries))
+		assert.InDelta(t, c.rows, entries, 0, c.index)
+	}
+	assert.Equal(t, codeCheck, attempt(t, pool, "UPDATE deliveries SET lane = 0"))
+}
+
+func TestADowngradeKeepsOrdersThatEndedAsPoison(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Empty(t)
+	require.NoError(t, migrations.Up(t.Context(), db.URL))
+	run(t, db.Pool, "UPDATE orders SET reason = 'poison' WHERE id = $1", anOrder(t, db.Pool, "canceled"))
+	require.NoError(t, migrations.Down(t.Context(), db.URL))
+}
+
+// planOf plans a query as the domain's pools do: by an index, if there is one.
+func planOf(t *testing.T, pool *pgxpool.Pool, sql string) string {
+	t.Helper()
+	conn, err := pool.Acquire(t.Context())
+	require.NoError(t, err)
+	defer conn.Release()
+	_, err = conn.Exec(t.Context(), "SET enable_seqscan = off")
+	require.NoError(t, err)
+	rows, err := conn.Query(t.Context(), "EXPLAIN "+sql)
+	require.NoError(t, err)
+	lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	_, err = conn.Exec(t.Context(), "RESET enable_seqscan")
+	require.NoError(t, err)
+	return strings.Join(lines, "\n")
 }
 
 func TestWhatHappenedToOrdersIsAppendOnly(t *testing.T) {

@@ -4,19 +4,27 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"example.com/holdfast/internal/fairshare"
+	"example.com/holdfast/internal/httpapi"
 	"example.com/holdfast/internal/jobqueue"
 	"example.com/holdfast/internal/problem"
 )
 
-// How admission looks at the queue.
+// How admission looks at the queues.
 const (
-	sampleEvery = 100 * time.Millisecond
+	// paymentAgeMax is how old the work for the risk service may get before standard orders are refused. An
+	// order waits for its payment within its own promise of minutes, so a slow risk service is no reason to
+	// refuse it as long as payments get through in a small part of that.
+	paymentAgeMax = 10 * time.Second
+	sampleEvery   = 100 * time.Millisecond
 	// sampleTimeout bounds a look; while the database does not answer, the last age stands.
 	sampleTimeout = time.Second
 	// quietShare of the largest age is where refusing begins; from there to the whole it grows to
@@ -26,19 +34,38 @@ const (
 	overloadedRetry = time.Second
 )
 
-// admission refuses new work at once when the work that was accepted waits too long: what is accepted
-// is finished in time, and the rest is told so in a millisecond.
+// admission refuses new work at once when accepted work of its kind waits too long where it would wait: what
+// is accepted is finished in time, and the rest is told so in a millisecond. Work that waits elsewhere, or in
+// a lane behind, refuses nothing: a slow dependency holds up its own callers only, and a flood its tenant.
 type admission struct {
 	pool   *pgxpool.Pool
 	ageMax time.Duration
+	// lane says in which lane the transfers of a tenant go.
+	lane   func(tenant uuid.UUID) int
 	env    Env
-	age    atomic.Int64
+	ages   atomic.Pointer[ages]
 	cancel context.CancelFunc
 	group  sync.WaitGroup
 }
 
-func newAdmission(pool *pgxpool.Pool, ageMax time.Duration, env Env) *admission {
-	return &admission{pool: pool, ageMax: ageMax, env: env}
+// lanes is how long the oldest due work of a queue has waited, by lane.
+type lanes [jobqueue.Lanes]time.Duration
+
+// wait is how long work of a lane waits, going by what is there: it goes behind all lanes before it.
+func (l lanes) wait(lane int) time.Duration {
+	return slices.Max(l[:min(max(lane, fairshare.First), len(l))])
+}
+
+// ages are those of the queues in which work waits that a client was promised: transfers for their screening,
+// orders for stock and payment. Notifications delay nobody's promise and do not count.
+type ages struct{ risk, db lanes }
+
+func newAdmission(
+	pool *pgxpool.Pool, ageMax time.Duration, lane func(uuid.UUID) int, env Env,
+) *admission {
+	a := &admission{pool: pool, ageMax: ageMax, lane: lane, env: env}
+	a.ages.Store(&ages{})
+	return a
 }
 
 func (a *admission) start(ctx context.Context) {
@@ -62,23 +89,24 @@ func (a *admission) stop() {
 	a.group.Wait()
 }
 
-// sample looks at the queues of what was accepted and waits to go on: transfers for their screening,
-// orders for stock and payment. Notifications delay nobody's promise and do not count.
 func (a *admission) sample(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, sampleTimeout)
 	defer cancel()
-	var oldest time.Duration
-	for _, queue := range []string{jobqueue.QueueRisk, jobqueue.QueueDB} {
-		age, err := jobqueue.ReadyAge(ctx, a.pool, queue)
+	var now ages
+	for _, queue := range []struct {
+		name string
+		ages *lanes
+	}{{jobqueue.QueueRisk, &now.risk}, {jobqueue.QueueDB, &now.db}} {
+		found, err := jobqueue.ReadyAges(ctx, a.pool, queue.name)
 		if err != nil {
 			if ctx.Err() == nil {
 				a.env.Log.WarnContext(ctx, "queue age is not known", slog.Any("error", err))
 			}
 			return
 		}
-		oldest = max(oldest, age)
+		*queue.ages = found
 	}
-	a.age.Store(int64(oldest))
+	a.ages.Store(&now)
 }
 
 // tolerance is how much of the largest age a class of traffic bears.
@@ -98,9 +126,26 @@ func share(age, ageMax time.Duration, class string) float64 {
 	return min(1, max(0, (float64(age)-quietShare*bears)/((1-quietShare)*bears)))
 }
 
+// refused is the part of the requests like this one that is refused. Orders go in the first lane of the
+// database queue, and their payments in their tenant's lane; what is neither only needs the database.
+func (a *admission) refused(r httpapi.Admission) float64 {
+	now := a.ages.Load()
+	switch r.Creates {
+	case httpapi.CreatesTransfer:
+		return share(now.risk.wait(a.lane(r.TenantID)), a.ageMax, r.Class)
+	case httpapi.CreatesOrder:
+		payment := now.risk.wait(a.lane(r.TenantID))
+		return max(share(now.db.wait(fairshare.First), a.ageMax, r.Class),
+			share(payment, max(paymentAgeMax, a.ageMax), r.Class))
+	case httpapi.CreatesOther:
+		return share(now.db.wait(fairshare.First), a.ageMax, r.Class)
+	}
+	return 0
+}
+
 // admit is the answer to a request that would create work.
-func (a *admission) admit(class string) error {
-	refused := share(time.Duration(a.age.Load()), a.ageMax, class)
+func (a *admission) admit(r httpapi.Admission) error {
+	refused := a.refused(r)
 	if refused == 0 || rand.Float64() >= refused {
 		return nil
 	}

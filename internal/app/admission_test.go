@@ -4,8 +4,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"example.com/holdfast/internal/fairshare"
+	"example.com/holdfast/internal/httpapi"
 	"example.com/holdfast/internal/problem"
 	"example.com/holdfast/internal/telemetry"
 )
@@ -34,12 +37,70 @@ func TestAdmissionRefusesMoreTheOlderTheWork(t *testing.T) {
 
 func TestARefusalSaysWhenToComeBack(t *testing.T) {
 	t.Parallel()
-	a := newAdmission(nil, time.Second, Env{Metrics: telemetry.New()})
-	require.NoError(t, a.admit("standard"))
-	a.age.Store(int64(time.Minute))
-	err := a.admit("standard")
+	a := newAdmission(nil, time.Second, inLane(fairshare.First), Env{Metrics: telemetry.New()})
+	transfer := httpapi.Admission{Class: "standard", Creates: httpapi.CreatesTransfer}
+	require.NoError(t, a.admit(transfer))
+	a.ages.Store(&ages{risk: lanes{time.Minute}})
+	err := a.admit(transfer)
 	require.True(t, problem.Is(err, problem.Overloaded))
 	after := problem.Of(err).RetryAfter
 	require.GreaterOrEqual(t, after, overloadedRetry/2)
 	require.Less(t, after, 3*overloadedRetry/2)
+}
+
+// inLane puts every tenant into a lane.
+func inLane(lane int) func(uuid.UUID) int { return func(uuid.UUID) int { return lane } }
+
+func TestWorkIsRefusedForTheAgeWhereItWouldWait(t *testing.T) {
+	t.Parallel()
+	const ageMax, old = 500 * time.Millisecond, 2 * time.Second
+	for _, c := range []struct {
+		name                      string
+		ages                      ages
+		lane                      int
+		transfers, orders, others float64
+	}{
+		{"nothing waits", ages{}, 1, 0, 0, 0},
+		{"the risk service is slow", ages{risk: lanes{old}}, 1, 1, 0, 0},
+		{"the risk service is slow for orders too", ages{risk: lanes{paymentAgeMax}}, 1, 1, 1, 0},
+		{"payments are half way", ages{risk: lanes{6500 * time.Millisecond}}, 1, 1, 0.5, 0},
+		{"the database is slow", ages{db: lanes{old}}, 1, 0, 1, 1},
+		{"others flood the lane behind", ages{risk: lanes{0, old, old, old}, db: lanes{0, old, old, old}}, 1, 0, 0, 0},
+		{"the tenant floods", ages{risk: lanes{0, old}}, 2, 1, 0, 0},
+		{"the tenant floods for long", ages{risk: lanes{0, 0, paymentAgeMax}}, 3, 1, 1, 0},
+		{"those before the tenant's lane wait", ages{risk: lanes{old}}, 3, 1, 0, 0},
+		{"those behind the tenant's lane wait", ages{risk: lanes{0, 0, 0, old}}, 3, 0, 0, 0},
+	} {
+		a := newAdmission(nil, ageMax, inLane(c.lane), Env{})
+		a.ages.Store(&c.ages)
+		for creates, want := range map[httpapi.Creation]float64{
+			httpapi.CreatesTransfer: c.transfers, httpapi.CreatesOrder: c.orders, httpapi.CreatesOther: c.others,
+		} {
+			got := a.refused(httpapi.Admission{Class: "standard", Creates: creates})
+			require.InDelta(t, want, got, 1e-9, "%s: %s", c.name, creates)
+		}
+	}
+}
+
+func TestTheLaneThatCountsIsThatOfTheTenant(t *testing.T) {
+	t.Parallel()
+	calm, flood := uuid.New(), uuid.New()
+	a := newAdmission(nil, time.Second, func(tenant uuid.UUID) int {
+		if tenant == flood {
+			return fairshare.Third
+		}
+		return fairshare.First
+	}, Env{})
+	a.ages.Store(&ages{risk: lanes{0, 0, time.Minute}})
+	for tenant, want := range map[uuid.UUID]float64{calm: 0, flood: 1} {
+		got := a.refused(httpapi.Admission{TenantID: tenant, Class: "standard", Creates: httpapi.CreatesTransfer})
+		require.InDelta(t, want, got, 1e-9)
+	}
+}
+
+func TestAPatientSettingIsPatientWithOrdersToo(t *testing.T) {
+	t.Parallel()
+	a := newAdmission(nil, time.Minute, inLane(fairshare.First), Env{})
+	a.ages.Store(&ages{risk: lanes{paymentAgeMax}})
+	require.Zero(t, a.refused(httpapi.Admission{Class: "standard", Creates: httpapi.CreatesOrder}))
 }

@@ -49,7 +49,8 @@ func NewAPI(ctx context.Context, cfg config.Config, env Env, further ...httpapi.
 	})
 	ending, endWaits := context.WithCancel(context.WithoutCancel(ctx))
 	a.endWaits = endWaits
-	a.admission = newAdmission(a.ops, cfg.QueueAgeMax, env)
+	a.admission = newAdmission(a.ops, cfg.QueueAgeMax, a.transfers.Lane, env)
+	operators := &Operations{pool: a.ops, transfers: a.transfers, doors: env.doors}
 	parts := httpapi.Config{
 		Keys: tenancy.NewService(a.domain, env.Now), Accounts: ledger.NewService(a.domain),
 		Transfers: waitingTransfers{a.transfers, untilEnd(ending, a.transfers.Wait, a.transfers.Get)},
@@ -57,6 +58,7 @@ func NewAPI(ctx context.Context, cfg config.Config, env Env, further ...httpapi.
 		Inventory: inventory.NewService(a.domain),
 		Admit:     a.admission.admit, Checks: append(a.checks(), further...), InFlightMax: cfg.InFlightMax,
 		RatePerSecond: cfg.TenantRate, KeyReusedStatus: cfg.MismatchStatus,
+		PayoutCallbackSecret: cfg.PayoutCallbackSecret, Dependencies: operators, Backlog: operators,
 		Metrics: env.Metrics, Now: env.Now, Log: env.Log,
 	}
 	a.public = newListener("public API", cfg.Addr, httpapi.New(parts), env)
@@ -107,15 +109,19 @@ func serving(draining *atomic.Bool) error {
 	return nil
 }
 
-// Start begins to commit, then to listen.
+// Start begins to commit, then to listen. What cannot start is stopped.
 func (a *API) Start(ctx context.Context) error {
 	a.transfers.Start(ctx)
 	a.orders.Start(ctx)
 	a.admission.start(ctx)
-	if err := a.admin.start(ctx); err != nil {
-		return err
+	err := a.admin.start(ctx)
+	if err == nil {
+		err = a.public.start(ctx)
 	}
-	return a.public.start(ctx)
+	if err != nil {
+		return errors.Join(err, a.Stop(ctx))
+	}
+	return nil
 }
 
 // Drain says that it is not ready, and serves on.

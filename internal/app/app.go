@@ -30,6 +30,8 @@ type Env struct {
 	RiverLog *slog.Logger
 	Metrics  *telemetry.Metrics
 	Now      func() time.Time
+	// doors are the ways out of this process.
+	doors *doors
 }
 
 // NewEnv describes this process; logs go to stderr.
@@ -48,7 +50,7 @@ func NewEnv(cfg config.Config, version string) (Env, error) {
 	}
 	return Env{
 		Instance: host + "-" + id.String(), Host: host, Version: version,
-		Metrics: telemetry.New(), Now: time.Now,
+		Metrics: telemetry.New(), Now: time.Now, doors: &doors{},
 		Log:      slog.New(handler(cfg.LogFormat, level)),
 		RiverLog: slog.New(handler(cfg.LogFormat, max(level, slog.LevelWarn))),
 	}, nil

@@ -76,7 +76,7 @@ func newDependency(
 	if err != nil {
 		return dependency{}, err
 	}
-	watch(env.Metrics, door)
+	watch(env, door)
 	places := door.Bulkhead()
 	places.SetLimit(0, time.Time{})
 	return dependency{Client: door, settings: settings, lease: &slots.Lease{
@@ -86,16 +86,17 @@ func newDependency(
 	}}, nil
 }
 
-// watch shows the metrics how a door is doing, whenever they are gathered.
-func watch(metrics *telemetry.Metrics, door *outbound.Client) {
-	metrics.WatchDependency(func() telemetry.Dependency {
+// watch shows operators how a door is doing whenever they look, and the metrics whenever they are gathered.
+func watch(env Env, door *outbound.Client) {
+	env.doors.add(door.Health)
+	env.Metrics.WatchDependency(func() telemetry.Dependency {
 		h := door.Health()
 		return telemetry.Dependency{
 			Name: h.Dependency, InFlight: h.InFlight, Limit: h.Limit, Cap: h.Cap,
 			BreakerOpen: h.Breaker != breaker.Closed, Saturated: !h.SaturatedSince.IsZero(),
 		}
 	})
-	metrics.WatchConditions(door.Conditions)
+	env.Metrics.WatchConditions(door.Conditions)
 }
 
 func (d *dependencies) all() []dependency { return []dependency{d.risk, d.payout, d.notify} }

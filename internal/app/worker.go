@@ -98,8 +98,10 @@ func (w *Worker) Checks() []httpapi.Check {
 // ListenAdmin gives a worker that is a process of its own a listener for health, metrics and the admin
 // API.
 func (w *Worker) ListenAdmin() {
+	operators := &Operations{pool: w.ops, transfers: w.transfers, doors: w.env.doors}
 	handler := httpapi.NewAdmin(httpapi.Config{
 		Keys: tenancy.NewService(w.ops, w.env.Now), Transfers: w.transfers, Checks: w.Checks(),
+		Dependencies: operators, Backlog: operators,
 		Metrics: w.env.Metrics, Now: w.env.Now, Log: w.env.Log,
 	})
 	w.admin = newListener("worker's admin listener", w.cfg.AdminAddr, withMetrics(handler, w.env), w.env)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/caarlos0/env/v11"
 
+	"example.com/holdfast/internal/outbound/payout"
 	"example.com/holdfast/internal/slots"
 )
 
@@ -46,6 +47,9 @@ type Config struct {
 	Risk   Dependency `envPrefix:"HOLDFAST_RISK_"`
 	Notify Dependency `envPrefix:"HOLDFAST_NOTIFY_"`
 	Payout Dependency `envPrefix:"HOLDFAST_PAYOUT_"`
+	// PayoutCallbackSecret is what the payout rail signs its callbacks with: 24 bytes or more in base64,
+	// perhaps after "whsec_". Without one no callback is taken.
+	PayoutCallbackSecret string `env:"HOLDFAST_PAYOUT_CALLBACK_SECRET" secret:"true"`
 	// DBLimit is how many jobs of pure database work a worker has in hand.
 	DBLimit int `env:"HOLDFAST_DB_LIMIT" envDefault:"40"`
 
@@ -115,16 +119,31 @@ func Load(environ []string) (Config, error) {
 func withFiles(vars map[string]string) (map[string]string, error) {
 	out := make(map[string]string, len(vars))
 	maps.Copy(out, vars)
-	path, ok := vars["DATABASE_URL_FILE"]
-	if !ok {
-		return out, nil
+	var problems []error
+	for _, name := range secrets() {
+		path, ok := vars[name+"_FILE"]
+		if !ok {
+			continue
+		}
+		content, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+		if err != nil {
+			problems = append(problems, fmt.Errorf("%s_FILE: %w", name, err))
+			continue
+		}
+		out[name] = strings.TrimSpace(string(content))
 	}
-	content, err := os.ReadFile(path) //nolint:gosec // the operator names the file
-	if err != nil {
-		return out, fmt.Errorf("DATABASE_URL_FILE: %w", err)
+	return out, errors.Join(problems...)
+}
+
+// secrets are the names of the settings that are secrets.
+func secrets() []string {
+	var names []string
+	for field := range reflect.TypeFor[Config]().Fields() {
+		if field.Tag.Get("secret") == "true" {
+			names = append(names, field.Tag.Get("env"))
+		}
 	}
-	out["DATABASE_URL"] = strings.TrimSpace(string(content))
-	return out, nil
+	return names
 }
 
 func (c Config) validate() error {
@@ -145,6 +164,10 @@ func (c Config) validate() error {
 			slots.CallTimeoutMax)
 		check(d.WaitMax > 0, "HOLDFAST_%s_WAIT_MAX has to be positive", name)
 	}
+	if c.PayoutCallbackSecret != "" {
+		err := payout.CheckSecret(c.PayoutCallbackSecret)
+		check(err == nil, "HOLDFAST_PAYOUT_CALLBACK_SECRET: %w", err)
+	}
 	check(c.DBLimit > 0, "HOLDFAST_DB_LIMIT has to be positive")
 	check(c.QueueAgeMax > 0, "HOLDFAST_QUEUE_AGE_MAX has to be positive")
 	check(c.InFlightMax > 0, "HOLDFAST_IN_FLIGHT_MAX has to be positive")
@@ -160,6 +183,9 @@ func (c Config) validate() error {
 func (c Config) Redacted() string {
 	if c.DatabaseURL != "" {
 		c.DatabaseURL = hidePassword(c.DatabaseURL)
+	}
+	if c.PayoutCallbackSecret != "" {
+		c.PayoutCallbackSecret = hidden
 	}
 	var b strings.Builder
 	list(&b, "", reflect.ValueOf(c))
@@ -177,10 +203,13 @@ func list(b *strings.Builder, prefix string, v reflect.Value) {
 	}
 }
 
+// hidden stands for a secret.
+const hidden = "(hidden)"
+
 func hidePassword(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {
-		return "(hidden)"
+		return hidden
 	}
 	return u.Redacted()
 }

@@ -11,6 +11,9 @@ import (
 	"example.com/holdfast/internal/config"
 )
 
+// secret is one that callbacks could be signed with.
+const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
 func TestAnEmptyEnvironmentGivesTheDocumentedDefaults(t *testing.T) {
 	t.Parallel()
 	c, err := config.Load(nil)
@@ -29,14 +32,17 @@ func TestEveryProblemIsReportedAtOnce(t *testing.T) {
 		"HOLDFAST_RISK_LIMIT=-1", "HOLDFAST_NOTIFY_TIMEOUT=0s", "HOLDFAST_LOG_FORMAT=xml",
 		"HOLDFAST_API_CONNS=0", "IDEMPOTENCY_MISMATCH_STATUS=200", "HOLDFAST_RISK_TIMEOUT=3751ms",
 		"HOLDFAST_NOTIFY_LIMIT=1001", "HOLDFAST_PAYOUT_WAIT_MAX=0s", "HOLDFAST_DRAIN_GRACE=-1s",
+		"HOLDFAST_PAYOUT_CALLBACK_SECRET=c2hvcnQ=",
 	})
 	for _, part := range []string{
 		"HOLDFAST_RISK_LIMIT", "HOLDFAST_NOTIFY_TIMEOUT", "xml", "every pool", "MISMATCH_STATUS 200",
 		"HOLDFAST_RISK_TIMEOUT has to be positive and at most 3.75s",
 		"HOLDFAST_NOTIFY_LIMIT has to be 1 to 1000", "HOLDFAST_PAYOUT_WAIT_MAX", "DRAIN_GRACE",
+		"HOLDFAST_PAYOUT_CALLBACK_SECRET",
 	} {
 		require.ErrorContains(t, err, part)
 	}
+	require.NotContains(t, err.Error(), "c2hvcnQ")
 }
 
 func TestASettingThatIsNoNumberNamesItself(t *testing.T) {
@@ -46,26 +52,42 @@ func TestASettingThatIsNoNumberNamesItself(t *testing.T) {
 	require.ErrorContains(t, err, `"Max"`)
 }
 
-func TestTheDatabaseURLMayComeFromAFile(t *testing.T) {
+func TestEverySecretMayComeFromAFile(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "url")
-	require.NoError(t, os.WriteFile(path, []byte("postgres://u:secret@db/x\n"), 0o600))
-	c, err := config.Load([]string{"DATABASE_URL_FILE=" + path})
+	file := func(content string) string {
+		path := filepath.Join(t.TempDir(), "secret")
+		require.NoError(t, os.WriteFile(path, []byte(content+"\n"), 0o600))
+		return path
+	}
+	c, err := config.Load([]string{
+		"DATABASE_URL_FILE=" + file("postgres://u:secret@db/x"),
+		"HOLDFAST_PAYOUT_CALLBACK_SECRET_FILE=" + file(secret),
+	})
 	require.NoError(t, err)
 	require.Equal(t, "postgres://u:secret@db/x", c.DatabaseURL)
+	require.Equal(t, secret, c.PayoutCallbackSecret)
 
-	_, err = config.Load([]string{"DATABASE_URL_FILE=" + path + ".gone"})
+	gone := filepath.Join(t.TempDir(), "gone")
+	_, err = config.Load([]string{
+		"DATABASE_URL_FILE=" + gone, "HOLDFAST_PAYOUT_CALLBACK_SECRET_FILE=" + gone,
+	})
 	require.ErrorContains(t, err, "DATABASE_URL_FILE")
+	require.ErrorContains(t, err, "HOLDFAST_PAYOUT_CALLBACK_SECRET_FILE")
 }
 
 func TestRedactedListsEverySettingWithoutItsSecrets(t *testing.T) {
 	t.Parallel()
-	c, err := config.Load([]string{"DATABASE_URL=postgres://u:secret@db/x", "HOLDFAST_RISK_URL=http://risk"})
+	c, err := config.Load([]string{
+		"DATABASE_URL=postgres://u:secret@db/x", "HOLDFAST_RISK_URL=http://risk",
+		"HOLDFAST_PAYOUT_CALLBACK_SECRET=" + secret,
+	})
 	require.NoError(t, err)
 	text := c.Redacted()
 	require.Contains(t, text, "DATABASE_URL=postgres://u:xxxxx@db/x\n")
+	require.Contains(t, text, "HOLDFAST_PAYOUT_CALLBACK_SECRET=(hidden)\n")
 	require.Contains(t, text, "HOLDFAST_RISK_URL=http://risk\n")
 	require.Contains(t, text, "HOLDFAST_NOTIFY_WAIT_MAX=250ms\n")
 	require.Contains(t, text, "HOLDFAST_PAYOUT_LIMIT=8\n")
 	require.NotContains(t, text, "secret")
+	require.NotContains(t, text, secret)
 }

@@ -31,6 +31,8 @@ type call struct {
 	actor string
 	keyID string
 	class string
+	// leave gives the request's place in the room back, if it has one.
+	leave func()
 
 	body []byte
 	key  string
@@ -48,6 +50,13 @@ type callKey struct{}
 func callOf(ctx context.Context) *call {
 	c, _ := ctx.Value(callKey{}).(*call)
 	return c
+}
+
+// done ends what lasts as long as the request.
+func (c *call) done() {
+	if c.leave != nil {
+		c.leave()
+	}
 }
 
 // late answers what was found before the body was looked at but counts less than its form.

@@ -30,9 +30,11 @@ const (
 // hash is the fingerprint of a request.
 type hash = [sha256.Size]byte
 
-// fingerprint is what a key stands for, besides the route: the ids of the path and the decoded body.
+// fingerprint is what a key stands for, besides the route: what the path names, by its id or its name, and the
+// decoded body. The tenant is a part of the key.
 type fingerprint struct {
 	ID   uuid.UUID `json:"id,omitzero"`
+	Name string    `json:"name,omitzero"`
 	Body any       `json:"body"`
 }
 
@@ -41,9 +43,18 @@ type fingerprint struct {
 //
 // The order of the answers is that of the table of problems: malformed, key, validation.
 func decode(c *call, id uuid.UUID, dst any) (hash, error) {
+	return decodeInto(c, fingerprint{ID: id, Body: dst})
+}
+
+// decodeNamed is decode where the path has a name for what is asked about.
+func decodeNamed(c *call, name string, dst any) (hash, error) {
+	return decodeInto(c, fingerprint{Name: name, Body: dst})
+}
+
+func decodeInto(c *call, f fingerprint) (hash, error) {
 	var semantic error
 	if len(c.body) > 0 || !c.route.has(optional) {
-		if err := jsonv2.Unmarshal(c.body, dst, c.strict); err != nil {
+		if err := jsonv2.Unmarshal(c.body, f.Body, c.strict); err != nil {
 			if semantic = notValid(c.body, err); problem.Is(semantic, problem.MalformedRequest) {
 				return hash{}, semantic
 			}
@@ -61,7 +72,7 @@ func decode(c *call, id uuid.UUID, dst any) (hash, error) {
 	if !c.route.has(key) {
 		return hash{}, nil
 	}
-	canonical, err := jsonv2.Marshal(fingerprint{id, dst}, writeOptions())
+	canonical, err := jsonv2.Marshal(f, writeOptions())
 	if err != nil {
 		return hash{}, fmt.Errorf("encode request: %w", err)
 	}

@@ -56,8 +56,12 @@ type fakeService struct {
 	acted   []transfer.Action
 	filters []transfer.Filter
 	waited  []time.Duration
-	err     error
-	refuse  *problem.Error
+	woken   []transfer.Ref
+	limits  []LimitChange
+	// postures are those of acme, the latest first.
+	postures []transfer.Posture
+	err      error
+	refuse   *problem.Error
 	// block, if there is one, holds every call up until it is closed or the context ends.
 	block chan struct{}
 	panic any
@@ -74,7 +78,7 @@ type fakeService struct {
 func newFake() *fakeService {
 	return &fakeService{
 		keys: map[string]idempotency.Response{}, hashes: map[string]hash{},
-		real: transfer.NewService(transfer.Config{}),
+		real: transfer.NewService(transfer.Config{Now: func() time.Time { return noon }}),
 	}
 }
 

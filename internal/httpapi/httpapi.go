@@ -56,11 +56,31 @@ type TransferDesk interface {
 	Reviews(ctx context.Context, limit int) ([]transfer.Transfer, error)
 }
 
+// TransferCare is for transfers that wait for a dependency.
+type TransferCare interface {
+	// Wake lets a payout be looked at now. It changes nothing of a transfer that does not wait for the rail.
+	Wake(ctx context.Context, ref transfer.Ref) error
+	// Attempts are the calls for a transfer that gave no answer, in their order.
+	Attempts(ctx context.Context, ref transfer.Ref) ([]transfer.Attempt, error)
+}
+
+// Postures says what happens to transfers when their risk cannot be asked about.
+type Postures interface {
+	// Postures are the versions of a tenant's postures, the latest of each currency first.
+	Postures(ctx context.Context, tenantID uuid.UUID, limit int) ([]transfer.Posture, error)
+	ChangePosture(
+		ctx context.Context, key idempotency.Keyed, p transfer.Posture,
+		render func(transfer.Posture) idempotency.Response,
+	) (idempotency.Response, error)
+}
+
 // Transfers is the transfer service.
 type Transfers interface {
 	TransferWriter
 	TransferReader
 	TransferDesk
+	TransferCare
+	Postures
 }
 
 // AccountWriter opens and changes accounts.
@@ -176,9 +196,28 @@ type Check struct {
 	Run func(context.Context) error
 }
 
+// Creation is what a request creates, and so where its work will wait.
+type Creation string
+
+// The creations. A reversal is a transfer.
+const (
+	CreatesTransfer Creation = "transfer"
+	CreatesOrder    Creation = "order"
+	CreatesOther    Creation = "other"
+)
+
+// Admission is a request that would create work, before its body is read.
+type Admission struct {
+	TenantID uuid.UUID
+	// Class is the traffic class of its key.
+	Class   string
+	Creates Creation
+}
+
 // The limits that a Config may change.
 const (
-	// DefaultInFlightMax is how many requests one listener works on at once.
+	// DefaultInFlightMax is how many requests one listener works on at once; a tenant has at most a quarter
+	// of them (see room).
 	DefaultInFlightMax = 2_048
 	// DefaultWaitersMax is how many of them may wait for the end of a transfer or an order.
 	DefaultWaitersMax = 1_024
@@ -186,23 +225,26 @@ const (
 	DefaultRatePerSecond = 20_000
 )
 
-// Config is what a listener works with. Keys, Transfers, Accounts, Orders, Inventory, Now and Log have
-// to be there; the admin listener needs no Accounts, Orders and Inventory.
+// Config is what a listener works with. Keys, Transfers, Now and Log have to be there; the public listener
+// needs Accounts, Orders and Inventory, and the admin listener Dependencies and Backlog.
 type Config struct {
-	Keys      Keys
-	Transfers Transfers
-	Accounts  Accounts
-	Orders    Orders
-	Inventory Inventory
-	// Admit is asked before a creating request of a key with the traffic class is read; an error is
-	// its answer. Nil admits all.
-	Admit func(class string) error
+	Keys         Keys
+	Transfers    Transfers
+	Accounts     Accounts
+	Orders       Orders
+	Inventory    Inventory
+	Dependencies Dependencies
+	Backlog      Backlog
+	// Admit is asked before a creating request is read; an error is its answer. Nil admits all.
+	Admit func(Admission) error
 	// Checks are what /readyz of the admin listener runs.
 	Checks []Check
 	// InFlightMax, WaitersMax and RatePerSecond are the defaults above when they are zero.
 	InFlightMax   int
 	WaitersMax    int
 	RatePerSecond int
+	// PayoutCallbackSecret is what the payout rail signs its callbacks with. Without one there are none.
+	PayoutCallbackSecret string
 	// KeyReusedStatus is the status of idempotency_key_reused: 409 when it is zero, or 422 as the
 	// IETF draft says.
 	KeyReusedStatus int
@@ -223,7 +265,7 @@ func (c Config) withDefaults() Config {
 		c.RatePerSecond = DefaultRatePerSecond
 	}
 	if c.Admit == nil {
-		c.Admit = func(string) error { return nil }
+		c.Admit = func(Admission) error { return nil }
 	}
 	if c.Metrics == nil {
 		c.Metrics = noMetrics{}

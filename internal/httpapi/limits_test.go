@@ -19,11 +19,11 @@ import (
 
 func TestAdmissionIsAskedBeforeTheBodyIsReadAndOnlyForCreatingRoutes(t *testing.T) {
 	t.Parallel()
-	var asked []string
+	var asked []Admission
 	b := setup(t, func(c *Config) {
-		c.Admit = func(class string) error {
-			asked = append(asked, class)
-			if class == string(tenancy.Sheddable) {
+		c.Admit = func(a Admission) error {
+			asked = append(asked, a)
+			if a.Class == string(tenancy.Sheddable) {
 				p := problem.New(problem.Overloaded, "Shed.")
 				p.RetryAfter = 1500 * time.Millisecond
 				return p
@@ -42,7 +42,9 @@ func TestAdmissionIsAskedBeforeTheBodyIsReadAndOnlyForCreatingRoutes(t *testing.
 	require.Zero(t, unread.n)
 
 	require.Equal(t, http.StatusAccepted, b.do(t, creating(goodTransfer)).Code)
-	require.Equal(t, []string{"sheddable", "standard"}, asked)
+	require.Equal(t, []Admission{
+		{acme, "sheddable", CreatesTransfer}, {acme, "standard", CreatesTransfer},
+	}, asked)
 	for _, e := range []exchange{
 		{method: get, path: "/v1/transfers", key: "sheddable"},
 		{method: post, path: "/v1/transfers/" + known.String() + "/cancel", key: "sheddable"},

@@ -16,7 +16,9 @@ import (
 // New is the handler of the public listener.
 func New(cfg Config) http.Handler {
 	cfg = cfg.withDefaults()
-	s := &shared{cfg: cfg, strict: strictly(), limits: newLimiter(cfg.RatePerSecond)}
+	s := &shared{
+		cfg: cfg, strict: strictly(), limits: newLimiter(cfg.RatePerSecond), room: newRoom(cfg.InFlightMax),
+	}
 	s.signIn = s.byAPIKey
 	f := &front{shared: s, router: chi.NewRouter()}
 	options := publicapi.StrictHTTPServerOptions{

@@ -32,6 +32,8 @@ type shared struct {
 	strict jsonv2.Options
 	// limits is nil where nobody's rate is limited.
 	limits *limiter
+	// room is nil where nobody belongs to a tenant.
+	room *room
 	// waiting counts the requests that wait for the end of a transfer or an order.
 	waiting waiting
 }

@@ -21,13 +21,31 @@ const (
 type class string
 
 const (
-	// creates adds work: it is asked for admission before its body is read.
-	creates class = "create"
+	// Those that create add work: they are asked for admission before their body is read.
+	createsTransfer class = "create_transfer"
+	createsOrder    class = "create_order"
+	createsOther    class = "create_other"
 	// changes ends work or adds none: it always passes.
 	changes class = "change"
+	// wakes lets something be looked at earlier that would be looked at anyhow: it needs no key.
+	wakes class = "wake"
 	// reads looks.
 	reads class = "read"
 )
+
+// creation is what a route creates, or "" if it creates nothing.
+func (c class) creation() Creation {
+	switch c {
+	case createsTransfer:
+		return CreatesTransfer
+	case createsOrder:
+		return CreatesOrder
+	case createsOther:
+		return CreatesOther
+	case changes, wakes, reads:
+	}
+	return ""
+}
 
 // needs is what a request of the route has to bring along.
 type needs uint8
@@ -39,7 +57,7 @@ const (
 	optional
 )
 
-// access is the scope or the role that a key needs; open needs no key.
+// access is the scope or the role that a key needs; open needs no key of ours.
 type access string
 
 const (
@@ -108,34 +126,35 @@ func publicRoutes() []served[public] {
 	findOrder := append([]string{"sku"}, find...)
 	page := []string{"cursor", "limit"}
 	return []served[public]{
-		{route{post, transfers, "createTransfer", movesMoney, creates, writeBudget, key | body, nil}, (*public).CreateTransfer},
-		{route{post, transfers + "/bulk", "createTransfers", movesMoney, creates, bulkBudget, key | body, nil}, (*public).CreateTransfers},
+		{route{post, transfers, "createTransfer", movesMoney, createsTransfer, writeBudget, key | body, nil}, (*public).CreateTransfer},
+		{route{post, transfers + "/bulk", "createTransfers", movesMoney, createsTransfer, bulkBudget, key | body, nil}, (*public).CreateTransfers},
 		{route{post, transfers + "/preview", "previewTransfers", movesMoney, reads, bulkBudget, body, nil}, (*public).PreviewTransfers},
 		{route{get, transfers, "listTransfers", seesMoney, reads, readBudget, 0, find}, (*public).ListTransfers},
 		{route{get, transfers + "/{id}", "getTransfer", seesMoney, reads, waitBudget, 0, nil}, (*public).GetTransfer},
 		{route{get, transfers + "/{id}/events", "listTransferEvents", seesMoney, reads, readBudget, 0, []string{"after"}}, (*public).ListTransferEvents},
 		{route{post, transfers + "/{id}/cancel", "cancelTransfer", movesMoney, changes, writeBudget, key | body | optional, nil}, (*public).CancelTransfer},
-		{route{post, transfers + "/{id}/reversals", "reverseTransfer", movesMoney, creates, writeBudget, key | body | optional, nil}, (*public).ReverseTransfer},
-		{route{post, accounts, "createAccount", opensAccts, creates, writeBudget, key | body, nil}, (*public).CreateAccount},
+		{route{post, transfers + "/{id}/reversals", "reverseTransfer", movesMoney, createsTransfer, writeBudget, key | body | optional, nil}, (*public).ReverseTransfer},
+		{route{post, accounts, "createAccount", opensAccts, createsOther, writeBudget, key | body, nil}, (*public).CreateAccount},
 		{route{get, accounts, "listAccounts", seesAccts, reads, readBudget, 0, page}, (*public).ListAccounts},
 		{route{get, accounts + "/{id}", "getAccount", seesAccts, reads, readBudget, 0, nil}, (*public).GetAccount},
 		{route{put, accounts + "/{id}/status", "setAccountStatus", opensAccts, changes, writeBudget, key | body, nil}, (*public).SetAccountStatus},
 		{route{get, accounts + "/{id}/balance", "getBalance", seesAccts, reads, readBudget, 0, []string{"at"}}, (*public).GetBalance},
 		{route{get, accounts + "/{id}/postings", "listPostings", seesAccts, reads, readBudget, 0, page}, (*public).ListPostings},
-		{route{post, orders, "createOrder", putsOrders, creates, writeBudget, key | body, nil}, (*public).CreateOrder},
+		{route{post, orders, "createOrder", putsOrders, createsOrder, writeBudget, key | body, nil}, (*public).CreateOrder},
 		{route{post, orders + "/preview", "previewOrders", putsOrders, reads, bulkBudget, body, nil}, (*public).PreviewOrders},
 		{route{get, orders, "listOrders", seesOrders, reads, readBudget, 0, findOrder}, (*public).ListOrders},
 		{route{get, orders + "/{id}", "getOrder", seesOrders, reads, waitBudget, 0, nil}, (*public).GetOrder},
 		{route{get, orders + "/{id}/events", "listOrderEvents", seesOrders, reads, readBudget, 0, []string{"after"}}, (*public).ListOrderEvents},
 		{route{post, orders + "/{id}/cancel", "cancelOrder", putsOrders, changes, writeBudget, key | body | optional, nil}, (*public).CancelOrder},
-		{route{post, skus, "createSku", keepsStock, creates, writeBudget, key | body, nil}, (*public).CreateSKU},
+		{route{post, skus, "createSku", keepsStock, createsOther, writeBudget, key | body, nil}, (*public).CreateSKU},
 		{route{get, skus, "listSkus", seesStock, reads, readBudget, 0, page}, (*public).ListSkus},
 		{route{get, skus + "/{id}", "getSku", seesStock, reads, readBudget, 0, nil}, (*public).GetSKU},
 		{route{get, skus + "/{id}/stock", "getStock", seesStock, reads, readBudget, 0, nil}, (*public).GetStock},
 		{route{post, skus + "/{id}/stock", "changeStock", keepsStock, changes, writeBudget, key | body, nil}, (*public).ChangeStock},
-		{route{post, slots, "createSlot", keepsStock, creates, writeBudget, key | body, nil}, (*public).CreateSlot},
+		{route{post, slots, "createSlot", keepsStock, createsOther, writeBudget, key | body, nil}, (*public).CreateSlot},
 		{route{get, slots, "listSlots", seesStock, reads, readBudget, 0, []string{"location", "cursor", "limit"}}, (*public).ListSlots},
 		{route{post, slots + "/{id}/close", "closeSlot", keepsStock, changes, writeBudget, key | body | optional, nil}, (*public).CloseSlot},
+		{route{post, "/v1/callbacks/payout-rail", "receivePayoutCallback", open, wakes, writeBudget, body, nil}, (*public).ReceivePayoutCallback},
 		{route{get, "/problems", "listProblems", open, reads, readBudget, 0, nil}, (*public).ListProblems},
 		{route{get, "/problems/{code}", "getProblem", open, reads, readBudget, 0, nil}, (*public).GetProblem},
 		{route{get, "/livez", "getLivez", open, reads, readBudget, 0, nil}, (*public).GetLivez},
@@ -146,11 +165,21 @@ func publicRoutes() []served[public] {
 //
 //nolint:lll // one line per route
 func adminRoutes() []served[admin] {
-	const review = "/admin/v1/tenants/{tenant_id}/transfers/{id}/review"
+	const (
+		tenant = "/admin/v1/tenants/{tenant_id}"
+		review = tenant + "/transfers/{id}/review"
+	)
 	return []served[admin]{
 		{route{get, "/livez", "getLivez", open, reads, readBudget, 0, nil}, (*admin).GetLivez},
 		{route{get, "/readyz", "getReadyz", open, reads, readBudget, 0, nil}, (*admin).GetReadyz},
 		{route{get, "/admin/v1/reviews", "listReviews", views, reads, readBudget, 0, []string{"limit"}}, (*admin).ListReviews},
 		{route{post, review, "decideReview", operates, changes, writeBudget, key | body, nil}, (*admin).DecideReview},
+		{route{get, tenant + "/transfers/{id}/attempts", "listTransferAttempts", views, reads, readBudget, 0, nil}, (*admin).ListTransferAttempts},
+		{route{get, tenant + "/risk-postures", "listRiskPostures", views, reads, readBudget, 0, []string{"limit"}}, (*admin).ListRiskPostures},
+		{route{put, tenant + "/risk-postures/{currency}", "setRiskPosture", operates, changes, writeBudget, key | body, nil}, (*admin).SetRiskPosture},
+		{route{get, "/admin/v1/dependencies", "listDependencies", views, reads, readBudget, 0, nil}, (*admin).ListDependencies},
+		{route{put, "/admin/v1/dependencies/{dependency}/limit", "setDependencyLimit", operates, changes, writeBudget, key | body, nil}, (*admin).SetDependencyLimit},
+		{route{get, "/admin/v1/queues", "listQueues", views, reads, readBudget, 0, nil}, (*admin).ListQueues},
+		{route{get, "/admin/v1/dead-letters", "listDeadLetters", views, reads, readBudget, 0, []string{"limit"}}, (*admin).ListDeadLetters},
 	}
 }

@@ -67,6 +67,7 @@ func config(fake *fakeService, log io.Writer, change []func(*Config)) Config {
 	cfg := Config{
 		Keys: fakeKeys{}, Transfers: fake, Accounts: fakeAccounts{fake},
 		Orders: fakeOrders{fake}, Inventory: fakeInventory{fake},
+		Dependencies: fakeOperations{fake}, Backlog: fakeOperations{fake},
 		Now: time.Now, //nolint:forbidigo // the deadlines of contexts go by this clock too
 		Log: slog.New(slog.NewJSONHandler(log, nil)),
 	}

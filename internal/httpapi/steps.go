@@ -46,7 +46,10 @@ func (s *shared) guard(rt *route, next http.HandlerFunc) http.HandlerFunc {
 	if rt.access != open && s.limits != nil {
 		steps = append(steps, s.rate)
 	}
-	if rt.class == creates {
+	if s.room != nil && (rt.access != open || rt.has(body)) {
+		steps = append(steps, s.makeRoom)
+	}
+	if rt.class.creation() != "" {
 		steps = append(steps, s.admit)
 	}
 	steps = append(steps, s.query, s.ids)
@@ -58,6 +61,7 @@ func (s *shared) guard(rt *route, next http.HandlerFunc) http.HandlerFunc {
 		c.route = rt
 		ctx, cancel := context.WithTimeout(r.Context(), c.budget())
 		defer cancel()
+		defer c.done()
 		for _, step := range steps {
 			if err := step(ctx, c, w, r); err != nil {
 				s.fail(w, c, err)
@@ -151,7 +155,7 @@ func (s *shared) rate(_ context.Context, c *call, w http.ResponseWriter, _ *http
 }
 
 func (s *shared) admit(_ context.Context, c *call, _ http.ResponseWriter, _ *http.Request) error {
-	err := s.cfg.Admit(c.class)
+	err := s.cfg.Admit(Admission{TenantID: c.tenantID, Class: c.class, Creates: c.route.class.creation()})
 	if err != nil {
 		s.cfg.Metrics.Shed("admission")
 	}

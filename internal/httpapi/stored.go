@@ -78,3 +78,9 @@ func (s stored) VisitCloseSlotResponse(w http.ResponseWriter) error { return s.w
 
 // VisitDecideReviewResponse writes the answer.
 func (s stored) VisitDecideReviewResponse(w http.ResponseWriter) error { return s.write(w) }
+
+// VisitSetRiskPostureResponse writes the answer.
+func (s stored) VisitSetRiskPostureResponse(w http.ResponseWriter) error { return s.write(w) }
+
+// VisitSetDependencyLimitResponse writes the answer.
+func (s stored) VisitSetDependencyLimitResponse(w http.ResponseWriter) error { return s.write(w) }

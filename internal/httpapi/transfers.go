@@ -170,8 +170,9 @@ func renderTransfer(t transfer.Transfer) publicapi.Transfer {
 		FromAccount: t.FromAccount, ToAccount: t.ToAccount,
 		Amount:          publicapi.Amount{Value: t.Amount.Value, Currency: t.Amount.Currency},
 		ClientReference: t.ClientReference, Metadata: t.Metadata, Reverses: t.Reverses, Reversed: t.Reversed,
-		Notification: publicapi.TransferNotification(t.Notification),
-		PromiseAt:    t.PromiseAt.UTC(), CreatedAt: t.CreatedAt.UTC(), UpdatedAt: t.UpdatedAt.UTC(),
+		RailReference: t.RailReference,
+		Notification:  publicapi.TransferNotification(t.Notification),
+		PromiseAt:     t.PromiseAt.UTC(), CreatedAt: t.CreatedAt.UTC(), UpdatedAt: t.UpdatedAt.UTC(),
 	}
 }
 

@@ -28,6 +28,9 @@ const (
 	QueueDB           = "db"
 )
 
+// Queues lists every queue.
+func Queues() []string { return []string{QueueRisk, QueuePayout, QueueNotification, QueueDB} }
+
 // maxAttempts is how often a job is tried that nobody can work. Business attempts are counted in rows.
 const maxAttempts = 3
 

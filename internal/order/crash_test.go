@@ -163,6 +163,9 @@ func TestALostWorkerIsReplaced(t *testing.T) {
 		return b.Count(t, "SELECT count(*) FROM orders WHERE state <> 'pending'") > 0
 	})
 	require.NoError(t, first.Stop(t.Context()))
+	require.Zero(t, b.Count(t, `SELECT count(*) FROM river_job
+		WHERE kind LIKE 'order_%' AND state NOT IN ('available', 'completed')`),
+		"what is left goes on by Postgres's clock, and waits for no retry")
 	b.StartWorker(t, "second")
 	requireEnds(t, b, ids, map[string]int{"confirmed ": 10, "canceled stock": 20})
 	b.WaitQuiet(t)
@@ -177,12 +180,11 @@ func TestAPanicInOneStepLeavesTheOthers(t *testing.T) {
 	s := w.Service(t, "broken", &slowPayments{world: w, between: func() { panic("broken") }})
 	j, found := w.next(t)
 	require.True(t, found)
-	require.NoError(t, s.RunJob(t.Context(), j.Kind, j.ID, j.Args))
+	require.NoError(t, s.RunJob(t.Context(), j.Kind, j.ID, j.Attempt, j.Args))
 	w.requireState(t, id, order.Reserved, "", order.PaymentPending)
-	w.forget(t)
-	woken, err := w.Orders.Sweep(t.Context())
-	require.NoError(t, err)
-	require.Equal(t, 1, woken)
+	o := w.Order(t, id)
+	require.Equal(t, []int32{1, 1}, []int32{o.Attempts, o.Failures})
+	w.wakeNow(t)
 	release := w.hold(t)
 	require.Equal(t, "pay", w.run(t))
 	release()

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"example.com/holdfast/internal/fairshare"
 	"example.com/holdfast/internal/fault"
 	"example.com/holdfast/internal/idempotency"
 	"example.com/holdfast/internal/inventory"
@@ -41,6 +42,7 @@ type Create struct {
 
 	ids     []uuid.UUID
 	invalid []error
+	lane    int16
 }
 
 // accepted is what one Create came to.
@@ -56,6 +58,7 @@ func (s *Service) Create(ctx context.Context, c Create) (idempotency.Response, e
 	if err := c.prepare(); err != nil {
 		return idempotency.Response{}, err
 	}
+	c.lane = int16(s.lanes.Bring(c.Key.TenantID, len(c.Items), s.cfg.Now())) //nolint:gosec // one of four
 	combiner := s.accepts
 	if len(c.Items) > 1 {
 		combiner = s.bulks
@@ -267,7 +270,7 @@ func (b *acceptBatch) accept(r Create, n New, id uuid.UUID) (Order, error) {
 		Ref: Ref{r.Key.TenantID, id}, CustomerAccount: n.CustomerAccount, MerchantAccount: n.MerchantAccount,
 		Location: n.Location, Slot: n.Slot, State: Pending, Version: 1, ClientReference: n.ClientReference,
 		Metadata: n.Metadata, PaymentState: PaymentNone, WakeAt: now, PromiseAt: now.Add(promiseWindow),
-		CreatedAt: now, UpdatedAt: now,
+		CreatedAt: now, UpdatedAt: now, Lane: max(r.lane, fairshare.First),
 	}
 	var err error
 	if o.Lines, o.Total, err = b.price(o.TenantID, n.Lines); err != nil {
@@ -352,14 +355,15 @@ func insertOrders(ctx context.Context, write *pgx.Batch, now time.Time, orders [
 		Now: now, Tenants: make([]uuid.UUID, n), Ids: make([]uuid.UUID, n), Customers: make([]uuid.UUID, n),
 		Merchants: make([]uuid.UUID, n), Locations: make([]string, n), Slots: make([]uuid.UUID, n),
 		Currencies: make([]string, n), Totals: make([]int64, n), ClientReferences: make([]string, n),
-		Metadata: make([][]byte, n), PromisesAt: make([]time.Time, n),
+		Metadata: make([][]byte, n), Lanes: make([]int16, n), PromisesAt: make([]time.Time, n),
 	}
 	for i, o := range orders {
 		p.Tenants[i], p.Ids[i] = o.TenantID, o.ID
 		p.Customers[i], p.Merchants[i] = o.CustomerAccount, o.MerchantAccount
 		p.Locations[i], p.Slots[i] = o.Location, o.Slot
 		p.Currencies[i], p.Totals[i] = o.Total.Currency, o.Total.Value
-		p.ClientReferences[i], p.Metadata[i], p.PromisesAt[i] = o.ClientReference, o.Metadata, o.PromiseAt
+		p.ClientReferences[i], p.Metadata[i] = o.ClientReference, o.Metadata
+		p.Lanes[i], p.PromisesAt[i] = o.Lane, o.PromiseAt
 	}
 	return orderdb.New().InsertOrders(ctx, pgtx.Into(write), p)
 }

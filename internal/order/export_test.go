@@ -20,6 +20,8 @@ const (
 	FaultAfterReverse  = faultAfterReverse
 	FaultAfterMove     = faultAfterMove
 
+	BrokenMax      = brokenMax
+	PassingMax     = passingMax
 	CohortMaxItems = cohortMaxItems
 	ListScanRows   = listScanRows
 	ReservationTTL = reservationTTL
@@ -27,8 +29,8 @@ const (
 )
 
 // RunJob works a job as River would, but in the test's own goroutine and with its context.
-func (s *Service) RunJob(ctx context.Context, kind string, id int64, args []byte) error {
-	row := &rivertype.JobRow{ID: id, Attempt: 1, Kind: kind, EncodedArgs: args}
+func (s *Service) RunJob(ctx context.Context, kind string, id int64, attempt int, args []byte) error {
+	row := &rivertype.JobRow{ID: id, Attempt: attempt, Kind: kind, EncodedArgs: args}
 	switch kind {
 	case reserveJob{}.Kind():
 		return runJob(ctx, s.reserver(), row)

@@ -46,9 +46,10 @@ func newWorld(t *testing.T) world {
 const jobsMax = 1_000
 
 type job struct {
-	ID   int64
-	Kind string
-	Args []byte
+	ID      int64
+	Kind    string
+	Attempt int
+	Args    []byte
 }
 
 // run works every job of an order that is due, also those that come meanwhile, and says which there were.
@@ -76,7 +77,7 @@ UPDATE river_job
    SET state = 'running', attempt = attempt + 1, attempted_at = now(), attempted_by = '{payments}'
  WHERE id = (SELECT id FROM river_job WHERE state = 'available' AND scheduled_at <= clock_timestamp()
                 AND kind LIKE 'order_%' ORDER BY scheduled_at, id LIMIT 1)
-RETURNING id, kind, args`)
+RETURNING id, kind, attempt, args`)
 	require.NoError(t, err)
 	jobs, err := pgx.CollectRows(rows, pgx.RowToStructByPos[job])
 	require.NoError(t, err)
@@ -86,12 +87,12 @@ RETURNING id, kind, args`)
 	return jobs[0], true
 }
 
-// work works a job; one that gives itself back is gone all the same, so that the sweeper has to find its
+// work works a job; one that could not even be read is gone all the same, so that the sweeper has to find its
 // rows.
 func (w world) work(t *testing.T, j job) {
 	t.Helper()
 	state := "completed"
-	if err := w.Orders.RunJob(w.broken(t), j.Kind, j.ID, j.Args); err != nil {
+	if err := w.Orders.RunJob(w.broken(t), j.Kind, j.ID, j.Attempt, j.Args); err != nil {
 		state = "cancelled"
 	}
 	w.Exec(t, "UPDATE river_job SET state = $2::text::river_job_state, finalized_at = now() WHERE id = $1",
@@ -121,6 +122,15 @@ func (w world) finish(t *testing.T) {
 		return w.Count(t, `SELECT (SELECT count(*) FROM orders WHERE wake_at IS NOT NULL)
 		                        + (SELECT count(*) FROM deliveries)`) == 0
 	})
+}
+
+// wakeNow brings the next try of every step and of every event forward, with its job.
+func (w world) wakeNow(t *testing.T) {
+	t.Helper()
+	w.Exec(t, "UPDATE orders SET wake_at = clock_timestamp() WHERE wake_at > clock_timestamp()")
+	w.Exec(t, "UPDATE deliveries SET wake_at = clock_timestamp() WHERE wake_at > clock_timestamp()")
+	w.Exec(t, `UPDATE river_job SET scheduled_at = clock_timestamp()
+	            WHERE kind LIKE 'order_%' AND state = 'available' AND scheduled_at > clock_timestamp()`)
 }
 
 // forget lets what is due and has lost its job look as if that was long ago.

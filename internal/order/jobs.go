@@ -8,13 +8,13 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 
+	"example.com/holdfast/internal/budget"
 	"example.com/holdfast/internal/jobqueue"
 	"example.com/holdfast/internal/order/internal/orderdb"
 	"example.com/holdfast/internal/outbox"
@@ -27,6 +27,14 @@ const queue = jobqueue.QueueDB
 // cohort is the orders that one job wakes, by tenant.
 type cohort struct {
 	Orders map[uuid.UUID][]uuid.UUID `json:"orders"`
+}
+
+func cohortOf(refs []Ref) cohort {
+	c := cohort{Orders: map[uuid.UUID][]uuid.UUID{}}
+	for _, r := range refs {
+		c.Orders[r.TenantID] = append(c.Orders[r.TenantID], r.ID)
+	}
+	return c
 }
 
 // refs lists the cohort in id order, each order once.
@@ -80,11 +88,12 @@ func nextStep(o Order) string {
 // cohortMaxItems bounds a cohort: a worker has many in hand.
 const cohortMaxItems = 32
 
-// enqueue queues jobs for orders; those that need the same step at the same time share a job.
+// enqueue queues jobs for orders; those that need the same step at the same time in the same lane share a job.
 func enqueue(write *pgx.Batch, orders []Order) error {
 	type wake struct {
 		kind string
 		at   int64
+		lane int16
 	}
 	var jobs []jobqueue.Job
 	known := map[wake]cohort{}
@@ -94,12 +103,14 @@ func enqueue(write *pgx.Batch, orders []Order) error {
 		if kind == "" {
 			continue
 		}
-		w := wake{kind, o.WakeAt.UnixNano()}
+		w := wake{kind, o.WakeAt.UnixNano(), o.Lane}
 		c := known[w]
 		if size[w]%cohortMaxItems == 0 {
 			c = cohort{Orders: map[uuid.UUID][]uuid.UUID{}}
 			known[w] = c
-			jobs = append(jobs, jobqueue.Job{Queue: queue, Kind: kind, Args: c, At: o.WakeAt})
+			jobs = append(jobs, jobqueue.Job{
+				Queue: queue, Kind: kind, Args: c, At: o.WakeAt, Lane: int(o.Lane),
+			})
 		}
 		c.Orders[o.TenantID] = append(c.Orders[o.TenantID], o.ID)
 		size[w]++
@@ -142,23 +153,35 @@ func (s *Service) reverser() *cohortWorker[reverseJob] {
 }
 
 // Work processes a cohort and reports success also when an order could not be moved: the row says what
-// is left to do, and the sweeper wakes it again. A process that stops gives the job back.
+// is left to do, and the sweeper wakes it again. What a process that stops could not finish is given back.
 func (w *cohortWorker[Job]) Work(ctx context.Context, job *river.Job[Job]) error {
 	s := w.service
 	loadedAt := s.cfg.Now()
 	orders, now, err := s.load(ctx, w.refs(job.Args))
+	if stopped(err) {
+		return s.handBack(ctx, job.ID, job.Args, job.Attempt > 1)
+	}
 	if err != nil {
 		return err
 	}
 	known := s.workOf(job.ID, now, loadedAt)
-	var steps []func() error
+	var group sync.WaitGroup
+	var rest gathered[Ref]
 	for _, o := range orders {
 		if nextStep(o) != job.Args.Kind() || o.WakeAt.After(now) {
 			continue // done, or somebody set a later time
 		}
-		steps = append(steps, func() error { return w.step(ctx, o, known) })
+		group.Go(func() {
+			if stopped(w.one(ctx, o, known)) {
+				rest.add(o.Ref)
+			}
+		})
 	}
-	return s.sideBySide(ctx, steps)
+	group.Wait()
+	if rest.items == nil {
+		return nil
+	}
+	return s.handBack(ctx, job.ID, cohortOf(rest.items), true)
 }
 
 func (s *Service) workOf(jobID int64, now, loadedAt time.Time) work {
@@ -168,39 +191,101 @@ func (s *Service) workOf(jobID int64, now, loadedAt time.Time) work {
 	}
 }
 
-// sideBySide does steps at once; the only error that it returns is that the process stops.
-func (s *Service) sideBySide(ctx context.Context, steps []func() error) error {
-	var group sync.WaitGroup
-	var stoppedBy atomic.Pointer[error]
-	for _, step := range steps {
-		group.Go(func() {
-			if err := s.one(ctx, step); stopped(err) {
-				stoppedBy.Store(&err)
-			}
-		})
+// gathered is what steps that go side by side leave behind.
+type gathered[Item any] struct {
+	mu    sync.Mutex
+	items []Item
+}
+
+func (g *gathered[Item]) add(item Item) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.items = append(g.items, item)
+}
+
+// handBack gives the rest of a job back, also while the process stops. again says that payments of the rest may
+// have been asked for.
+func (s *Service) handBack(ctx context.Context, jobID int64, rest any, again bool) error {
+	ctx, cancel := recording(ctx)
+	defer cancel()
+	return jobqueue.HandBack(ctx, s.pool, jobqueue.Returned{ID: jobID, Args: rest, Again: again})
+}
+
+// one processes one order; neither its error nor its panic reaches its neighbours. What breaks again and
+// again is given up; what was only in the way of others, or of the database, is tried again.
+func (w *cohortWorker[Job]) one(ctx context.Context, o Order, known work) error {
+	s := w.service
+	cause := s.caught(ctx, func() error { return w.step(ctx, o, known) })
+	if cause == nil || stopped(cause) {
+		return cause
 	}
-	group.Wait()
-	if err := stoppedBy.Load(); err != nil {
-		return *err
+	var err error
+	if ofTheMoment(cause, o.Attempts) {
+		err = s.heldUp(ctx, o, known, cause)
+	} else {
+		s.cfg.Log.ErrorContext(ctx, "order step failed", slog.String("order", o.ID.String()),
+			slog.Int("failures", int(o.Failures)+1), slog.Any("error", cause))
+		s.cfg.Metrics.OrderStepFailed()
+		err = s.broke(ctx, o, known)
+	}
+	if stopped(err) {
+		return err
+	}
+	if err != nil { // then the sweeper finds it
+		s.cfg.Log.WarnContext(ctx, "failure of order step not noted", slog.String("order", o.ID.String()),
+			slog.Any("error", err))
 	}
 	return nil
 }
 
-// one does one step; neither its error nor its panic reaches its neighbours.
-func (s *Service) one(ctx context.Context, step func() error) error {
+const (
+	// brokenMax is how often a step may break in our own code before the order is given up as poison; the index
+	// of dead letters names the same number.
+	brokenMax = 5
+	// parkedFor is when an order is looked at again that is poison and cannot end: its payment has to go back, or
+	// its end breaks too.
+	parkedFor = time.Hour
+)
+
+// caught does a step and turns its panic into an error.
+func (s *Service) caught(ctx context.Context, step func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
+			err = fmt.Errorf("panic: %v", r)
 			s.cfg.Log.ErrorContext(ctx, "order step panicked", slog.Any("panic", r),
 				slog.String("stack", string(debug.Stack())))
-			s.cfg.Metrics.OrderStepFailed()
 		}
 	}()
-	err := step()
-	if err != nil && !stopped(err) {
-		s.cfg.Log.ErrorContext(ctx, "order step failed", slog.Any("error", err))
-		s.cfg.Metrics.OrderStepFailed()
+	return step()
+}
+
+// heldUp notes that a step could not be written down for now. That is not the order's fault.
+func (s *Service) heldUp(ctx context.Context, o Order, w work, cause error) error {
+	m := w.move(o, askRetry)
+	m.retryIn = budget.Backoff(int(o.Attempts)+1, s.random)
+	s.cfg.Log.InfoContext(ctx, "order step was held up", slog.String("order", o.ID.String()),
+		slog.Int("attempt", int(o.Attempts)+1), slog.Duration("retry_in", m.retryIn), slog.Any("error", cause))
+	return s.move(ctx, m)
+}
+
+// broke notes that a step broke in our own code, and ends what does so again and again.
+func (s *Service) broke(ctx context.Context, o Order, w work) error {
+	m := w.move(o, askRetry)
+	m.broke, m.retryIn = true, budget.Backoff(int(o.Failures)+1, s.random)
+	switch {
+	case o.Failures+1 < brokenMax:
+	case o.State.Terminal():
+		m.retryIn = parkedFor
+	default:
+		err := s.move(ctx, w.cancel(o, ReasonPoison))
+		if err == nil || stopped(err) {
+			return err
+		}
+		if !ofTheMoment(err, o.Attempts) { // not even its end can be written down
+			m.retryIn = parkedFor
+		}
 	}
-	return err
+	return s.move(ctx, m)
 }
 
 // paymentWorker tells orders how their payments ended.
@@ -211,25 +296,39 @@ type paymentWorker struct {
 
 func (s *Service) listener() *paymentWorker { return &paymentWorker{service: s} }
 
-// Work tells the events that are still to be told. One that could not be told stays, and the sweeper wakes
-// it again.
+// Work tells the events that are still to be told. One that could not be told has its next time, and what a
+// process that stops could not tell is given back.
 func (w *paymentWorker) Work(ctx context.Context, job *river.Job[paymentJob]) error {
 	s := w.service
-	deliveries, err := Subscription().Read(ctx, s.pool, job.Args.Deliveries.Deliveries)
+	deliveries, known, err := s.loadDeliveries(ctx, job.Args.Deliveries.Deliveries, job.ID)
+	if stopped(err) {
+		return s.handBack(ctx, job.ID, job.Args, job.Attempt > 1)
+	}
 	if err != nil {
 		return err
 	}
-	var now time.Time
-	loadedAt := s.cfg.Now()
-	if err := s.pool.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&now); err != nil {
-		return fmt.Errorf("read time: %w", err)
+	var group sync.WaitGroup
+	var rest gathered[outbox.DeliveryRef]
+	var failed gathered[outbox.Failure]
+	for _, d := range deliveries {
+		if d.WakeAt.After(known.now) {
+			continue // somebody set a later time
+		}
+		group.Go(func() {
+			switch err := s.caught(ctx, func() error { return s.listen(ctx, d, known) }); {
+			case stopped(err):
+				rest.add(d.DeliveryRef)
+			case err != nil:
+				failed.add(s.untold(ctx, d, err))
+			}
+		})
 	}
-	known := s.workOf(job.ID, now, loadedAt)
-	steps := make([]func() error, len(deliveries))
-	for i, d := range deliveries {
-		steps[i] = func() error { return s.listen(ctx, d, known) }
+	group.Wait()
+	s.tellAgain(ctx, failed.items)
+	if rest.items == nil {
+		return nil
 	}
-	return s.sideBySide(ctx, steps)
+	return s.handBack(ctx, job.ID, paymentJob{outbox.Deliveries{Deliveries: rest.items}}, true)
 }
 
 // The sweep, by Postgres's clock.

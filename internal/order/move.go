@@ -38,7 +38,7 @@ const (
 	askHear
 	// askReturned tells that the way back of the payment is accepted, or that there is nothing to go back.
 	askReturned
-	// askRetry tells that the step gave no answer: it is tried again after retryIn.
+	// askRetry tells that the step gave no answer, or broke: it is tried again after retryIn.
 	askRetry
 )
 
@@ -50,6 +50,8 @@ type move struct {
 	reason  Reason
 	note    string
 	retryIn time.Duration
+	// broke says that the step broke in our own code.
+	broke bool
 	// transfer is the one that pays.
 	transfer uuid.UUID
 	// delivery is the event of a payment. It is told once, to the order as it is by then.
@@ -205,11 +207,12 @@ func (b *moveBatch) apply(o Order, m move) (Order, error) {
 	case askHear:
 		return b.hear(o, *m.delivery)
 	case askPaid:
-		o.PaymentTransfer, o.Attempts, o.WakeAt, o.UpdatedAt = m.transfer, 0, o.PromiseAt, now
+		o.PaymentTransfer, o.WakeAt, o.UpdatedAt = m.transfer, o.PromiseAt, now
+		o.Attempts, o.Failures = 0, 0
 	case askReturned:
-		o.PaymentState, o.WakeAt, o.UpdatedAt = PaymentReversed, time.Time{}, now
+		return o.returned(now), nil
 	case askRetry:
-		return retry(o, now, m.retryIn), nil
+		return m.retry(o, now), nil
 	}
 	return o, nil
 }
@@ -295,7 +298,8 @@ func transition(o Order, e Event, now time.Time) (Order, error) {
 		return o, problem.Wrap(problem.IllegalTransition, err,
 			fmt.Sprintf("An order that is %s cannot %s.", o.State, e))
 	}
-	o.State, o.Version, o.Attempts, o.UpdatedAt = to, o.Version+1, 0, now
+	o.State, o.Version, o.UpdatedAt = to, o.Version+1, now
+	o.Attempts, o.Failures = 0, 0
 	switch to {
 	case Pending, Reserved:
 		o.WakeAt = now
@@ -309,7 +313,7 @@ func event(o Order, from State, actor, cause string) outbox.Event {
 	return outbox.Event{
 		TenantID: o.TenantID, AggregateID: o.ID, Seq: o.Version, Type: "order." + string(o.State),
 		From: string(from), To: string(o.State), Reason: string(o.Reason), Actor: actor, Cause: cause,
-		Reference: o.ClientReference,
+		Reference: o.ClientReference, Lane: o.Lane,
 	}
 }
 
@@ -366,7 +370,8 @@ func (b *moveBatch) writeRows(ctx context.Context, write *pgx.Batch, now time.Ti
 		FromVersions: make([]int32, n), FromAttempts: make([]int32, n), ToStates: make([]string, n),
 		ToVersions: make([]int32, n), Reasons: make([]string, n), PaymentStates: make([]string, n),
 		PaymentTransfers: make([]uuid.UUID, n), ReservationsExpireAt: make([]time.Time, n),
-		ToAttempts: make([]int32, n), WakesAt: make([]time.Time, n), PromisesAt: make([]time.Time, n),
+		ToAttempts: make([]int32, n), ToFailures: make([]int32, n), WakesAt: make([]time.Time, n),
+		PromisesAt: make([]time.Time, n),
 	}
 	for i, o := range b.after() {
 		was := b.before[o.Ref]
@@ -375,7 +380,7 @@ func (b *moveBatch) writeRows(ctx context.Context, write *pgx.Batch, now time.Ti
 		p.ToStates[i], p.ToVersions[i], p.ToAttempts[i] = string(o.State), o.Version, o.Attempts
 		p.Reasons[i], p.PaymentStates[i] = string(o.Reason), string(o.PaymentState)
 		p.PaymentTransfers[i], p.ReservationsExpireAt[i] = o.PaymentTransfer, o.ReservationExpiresAt
-		p.WakesAt[i], p.PromisesAt[i] = o.WakeAt, o.PromiseAt
+		p.ToFailures[i], p.WakesAt[i], p.PromisesAt[i] = o.Failures, o.WakeAt, o.PromiseAt
 	}
 	return orderdb.New().MoveOrders(ctx, pgtx.Into(write), p)
 }

@@ -62,7 +62,7 @@ const (
 type Reason string
 
 // The reasons. A client or an operator asked for it; stock or slot were not there; the payment was
-// refused; or the promise has passed.
+// refused; the promise has passed; or a step breaks whenever it is tried.
 const (
 	ReasonClient   Reason = "client"
 	ReasonOperator Reason = "operator"
@@ -70,6 +70,7 @@ const (
 	ReasonSlot     Reason = "slot"
 	ReasonPayment  Reason = "payment"
 	ReasonExpired  Reason = "expired"
+	ReasonPoison   Reason = "poison"
 )
 
 // PaymentState says how far the payment of an order is.
@@ -132,6 +133,10 @@ type Order struct {
 	ReservationExpiresAt time.Time
 	// Attempts counts the tries of the present step that did not succeed.
 	Attempts int32
+	// Failures counts how often the present step broke in our own code.
+	Failures int32
+	// Lane is where the order's jobs go in their queues.
+	Lane int16
 	// WakeAt is when somebody has to look at the order, or zero.
 	WakeAt time.Time
 	// PromiseAt is the time by which the order has ended.

@@ -140,13 +140,16 @@ func final(err error) bool {
 
 // retry is the order with another wake-up for its step, at the latest when the promise ends. A step that
 // was done meanwhile needs none.
-func retry(o Order, now time.Time, wait time.Duration) Order {
+func (m move) retry(o Order, now time.Time) Order {
 	if nextStep(o) == "" {
 		return o
 	}
 	o.Attempts++
-	o.WakeAt, o.UpdatedAt = wakeIn(now, wait), now
-	if !o.State.Terminal() && o.PromiseAt.Before(o.WakeAt) {
+	if m.broke {
+		o.Failures++
+	}
+	o.WakeAt, o.UpdatedAt = wakeIn(now, m.retryIn), now
+	if !o.State.Terminal() && o.PromiseAt.After(now) && o.PromiseAt.Before(o.WakeAt) {
 		o.WakeAt = o.PromiseAt
 	}
 	return o
@@ -183,6 +186,22 @@ func (s *Service) listen(ctx context.Context, d outbox.Delivery, w work) error {
 	return s.move(ctx, m)
 }
 
+// loadDeliveries reads the deliveries of a job, and what its worker knows.
+func (s *Service) loadDeliveries(
+	ctx context.Context, refs []outbox.DeliveryRef, jobID int64,
+) ([]outbox.Delivery, work, error) {
+	loadedAt := s.cfg.Now()
+	deliveries, err := Subscription().Read(ctx, s.pool, refs)
+	if err != nil {
+		return nil, work{}, err
+	}
+	var now time.Time
+	if err := s.pool.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&now); err != nil {
+		return nil, work{}, fmt.Errorf("read time: %w", err)
+	}
+	return deliveries, s.workOf(jobID, now, loadedAt), nil
+}
+
 // about reads the order that an event belongs to; one that does not exist is a reference that somebody
 // else made up, and is left with its id alone.
 func (s *Service) about(ctx context.Context, d outbox.Delivery) (Order, error) {
@@ -204,6 +223,10 @@ func paidOrder(reference string) uuid.UUID {
 	return parsed
 }
 
+// errPaymentUnknown is that of an event that comes while the payment of its order cannot be asked for: whether it
+// is the order's own cannot be told yet.
+var errPaymentUnknown = errors.New("the payment is not known yet")
+
 // hear is the order after an event of its payment. What does not belong to it changes nothing.
 func (b *moveBatch) hear(o Order, d outbox.Delivery) (Order, error) {
 	settled, ours := d.Type == paymentSettled, d.AggregateID == o.PaymentTransfer
@@ -214,7 +237,7 @@ func (b *moveBatch) hear(o Order, d outbox.Delivery) (Order, error) {
 	case Reserved:
 		switch {
 		case o.PaymentTransfer == uuid.Nil:
-			return o, fmt.Errorf("order %s does not know its payment yet", o.ID)
+			return o, fmt.Errorf("order %s: %w", o.ID, errPaymentUnknown)
 		case ours && settled:
 			return b.confirm(o)
 		case ours:
@@ -225,7 +248,7 @@ func (b *moveBatch) hear(o Order, d outbox.Delivery) (Order, error) {
 		case settled:
 			return b.late(o), nil
 		case ours && o.PaymentState == PaymentReversing: // nothing was moved, and nothing will be
-			o.PaymentState, o.WakeAt, o.UpdatedAt = PaymentReversed, time.Time{}, b.book.Now()
+			o = o.returned(b.book.Now())
 		}
 	case Pending, Confirmed:
 	}
@@ -243,10 +266,15 @@ func (b *moveBatch) late(o Order) Order {
 // recordMax bounds the wait for the commit of what a step came to.
 const recordMax = 5 * time.Second
 
-// move hands a decision to the group commit. Who comes too late reports success: it is done. A payment may
-// have been asked for: a worker that stops still writes down what it heard.
+// recording is a context for the commit of what a step came to. A payment may have been asked for: a worker that
+// stops still writes down what it heard, and gives back what it did not do.
+func recording(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), recordMax)
+}
+
+// move hands a decision to the group commit. Who comes too late reports success: it is done.
 func (s *Service) move(ctx context.Context, m move) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordMax)
+	ctx, cancel := recording(ctx)
 	defer cancel()
 	out, err := s.moves.Do(ctx, m)
 	if err == nil {
@@ -325,4 +353,20 @@ func readOrders(read *pgx.Batch, refs []Ref) func() []Order {
 // stopped says that a step ended because the process does: others take its work over.
 func stopped(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, groupcommit.ErrStopped)
+}
+
+// passing says that a step failed for what is of the moment: rows that others had, a database that was away or
+// had too much to do. The same may succeed later.
+func passing(err error) bool {
+	return pgtx.Passing(err) || errors.Is(err, groupcommit.ErrFull) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// passingMax is how often a step may be kept from its end by what is of the moment. What is so for longer is
+// no moment any more, and counts as a break.
+const passingMax = 50
+
+// ofTheMoment says that a step failed for what passes, and not for too long yet. For how long a payment is not known
+// is bounded by its order's promise.
+func ofTheMoment(err error, attempts int32) bool {
+	return errors.Is(err, errPaymentUnknown) || passing(err) && attempts < passingMax
 }

@@ -205,7 +205,7 @@ func TestAPaymentThatIsAcceptedAfterTheCancelGoesBack(t *testing.T) {
 	}
 	j, found := w.next(t)
 	require.True(t, found)
-	require.NoError(t, s.RunJob(t.Context(), j.Kind, j.ID, j.Args))
+	require.NoError(t, s.RunJob(t.Context(), j.Kind, j.ID, j.Attempt, j.Args))
 	transfertest.Eventually(t, "the payment settled all the same", func() bool {
 		return w.Count(t, "SELECT count(*) FROM transfers WHERE state = 'settled'") == 1
 	})

@@ -37,7 +37,8 @@ func fromRow(r orderdb.Orders) Order {
 		ClientReference: pgtx.OrZero(r.ClientReference), Metadata: r.Metadata,
 		PaymentState: PaymentState(r.PaymentState), PaymentTransfer: pgtx.OrZero(r.PaymentTransferID),
 		ReservationExpiresAt: pgtx.OrZero(r.ReservationExpiresAt), Attempts: r.Attempts,
-		WakeAt: pgtx.OrZero(r.WakeAt), PromiseAt: r.PromiseAt, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
+		Failures: r.Failures, Lane: r.Lane, WakeAt: pgtx.OrZero(r.WakeAt), PromiseAt: r.PromiseAt,
+		CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
 	}
 }
 

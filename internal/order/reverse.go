@@ -47,6 +47,12 @@ func (s *Service) unreversed(ctx context.Context, o Order, w work, cause error) 
 	return s.move(ctx, m)
 }
 
+// returned is the order whose payment is on its way back, or never was with the merchant.
+func (o Order) returned(now time.Time) Order {
+	o.PaymentState, o.WakeAt, o.UpdatedAt, o.Failures = PaymentReversed, time.Time{}, now, 0
+	return o
+}
+
 // heardReversal is the order after the end of a way back: if it failed, the next one is tried, under
 // another number.
 func heardReversal(o Order, settled bool, now time.Time) Order {

@@ -7,8 +7,10 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"example.com/holdfast/internal/fairshare"
 	"example.com/holdfast/internal/fsm"
 	"example.com/holdfast/internal/groupcommit"
 	"example.com/holdfast/internal/pgtx"
@@ -44,12 +46,13 @@ type Service struct {
 	accepts *groupcommit.Combiner[Create, accepted]
 	bulks   *groupcommit.Combiner[Create, accepted]
 	moves   *groupcommit.Combiner[move, moved]
+	lanes   *fairshare.Lanes[uuid.UUID]
 	random  func() float64
 }
 
 // NewService makes a service that is not started.
 func NewService(cfg Config) *Service {
-	s := &Service{cfg: cfg, pool: cfg.Pool, random: rand.Float64}
+	s := &Service{cfg: cfg, pool: cfg.Pool, lanes: fairshare.New[uuid.UUID](), random: rand.Float64}
 	s.accepts = groupcommit.New(s.combiner("place", batchMaxItems, queueMaxItems), s.flushAccepts)
 	s.bulks = groupcommit.New(s.combiner("place_bulk", bulkBatchMax, bulkQueueMax), s.flushAccepts)
 	s.moves = groupcommit.New(s.combiner("move_order", batchMaxItems, queueMaxItems), s.flushMoves)

@@ -1,6 +1,8 @@
 package outbox
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -50,11 +52,37 @@ type DeliveryRef struct {
 	Seq         int32     `json:"seq"`
 }
 
+func compareRefs(a, b DeliveryRef) int {
+	return cmp.Or(bytes.Compare(a.TenantID[:], b.TenantID[:]),
+		bytes.Compare(a.AggregateID[:], b.AggregateID[:]), cmp.Compare(a.Seq, b.Seq))
+}
+
 // Delivery is an event that a consumer still has to handle.
 type Delivery struct {
 	DeliveryRef
 	Type      string
 	Reference string
+	// Lane is where its jobs go in their queue.
+	Lane int16
+	// Attempts counts the tries that came to nothing, and Failures those that broke in the consumer's code.
+	Attempts, Failures int32
+	// At is when the event happened, and WakeAt when it is to be handled.
+	At, WakeAt time.Time
+}
+
+func fromRow(r outboxdb.Deliveries) Delivery {
+	return Delivery{
+		DeliveryRef: DeliveryRef{r.TenantID, r.AggregateID, r.Seq}, Type: r.Type, Reference: r.Reference,
+		Lane: r.Lane, Attempts: r.Attempts, Failures: r.Failures, At: r.CreatedAt, WakeAt: r.WakeAt,
+	}
+}
+
+func fromRows(rows []outboxdb.Deliveries) []Delivery {
+	deliveries := make([]Delivery, len(rows))
+	for i, r := range rows {
+		deliveries[i] = fromRow(r)
+	}
+	return deliveries
 }
 
 // Deliveries are the arguments of the job that wakes a consumer.
@@ -65,29 +93,50 @@ type Deliveries struct {
 // deliver queues a delivery for each event that the subscription names, and the jobs.
 func (s Subscription) deliver(ctx context.Context, write *pgx.Batch, now time.Time, events []Event) error {
 	p := outboxdb.InsertDeliveriesParams{Now: now}
-	var refs []DeliveryRef
+	var fresh []Delivery
 	for _, e := range events {
 		if !s.wants(e) {
 			continue
 		}
+		d := Delivery{
+			DeliveryRef: DeliveryRef{e.TenantID, e.AggregateID, e.Seq}, Lane: max(1, e.Lane), WakeAt: now,
+		}
 		p.Consumers, p.Tenants = append(p.Consumers, s.Consumer), append(p.Tenants, e.TenantID)
 		p.Aggregates, p.Seqs = append(p.Aggregates, e.AggregateID), append(p.Seqs, e.Seq)
 		p.Types, p.Refs = append(p.Types, e.Type), append(p.Refs, e.Reference)
-		refs = append(refs, DeliveryRef{e.TenantID, e.AggregateID, e.Seq})
+		p.Lanes, fresh = append(p.Lanes, d.Lane), append(fresh, d)
 	}
-	if len(refs) == 0 {
+	if len(fresh) == 0 {
 		return nil
 	}
 	if err := outboxdb.New().InsertDeliveries(ctx, pgtx.Into(write), p); err != nil {
 		return err
 	}
-	return s.wake(write, now, refs)
+	return s.wake(write, fresh)
 }
 
-func (s Subscription) wake(write *pgx.Batch, at time.Time, refs []DeliveryRef) error {
+// wake queues jobs for deliveries; those that are due at the same time in the same lane share a job.
+func (s Subscription) wake(write *pgx.Batch, deliveries []Delivery) error {
+	type due struct {
+		at   int64
+		lane int16
+	}
+	var order []due
+	gathered := map[due][]DeliveryRef{}
+	for _, d := range deliveries {
+		w := due{d.WakeAt.UnixNano(), d.Lane}
+		if gathered[w] == nil {
+			order = append(order, w)
+		}
+		gathered[w] = append(gathered[w], d.DeliveryRef)
+	}
 	var jobs []jobqueue.Job
-	for chunk := range slices.Chunk(refs, deliveriesPerJob) {
-		jobs = append(jobs, jobqueue.Job{Queue: s.Queue, Kind: s.Kind, Args: Deliveries{chunk}, At: at})
+	for _, w := range order {
+		for chunk := range slices.Chunk(gathered[w], deliveriesPerJob) {
+			jobs = append(jobs, jobqueue.Job{
+				Queue: s.Queue, Kind: s.Kind, Args: Deliveries{chunk}, At: time.Unix(0, w.at), Lane: int(w.lane),
+			})
+		}
 	}
 	return jobqueue.Enqueue(write, jobs)
 }
@@ -100,11 +149,7 @@ func (s Subscription) Read(ctx context.Context, db outboxdb.DBTX, refs []Deliver
 	if err != nil {
 		return nil, fmt.Errorf("read %d deliveries for %s: %w", len(refs), s.Consumer, err)
 	}
-	deliveries := make([]Delivery, len(rows))
-	for i, r := range rows {
-		deliveries[i] = Delivery{DeliveryRef{r.TenantID, r.AggregateID, r.Seq}, r.Type, r.Reference}
-	}
-	return deliveries, nil
+	return fromRows(rows), nil
 }
 
 func columns(refs []DeliveryRef) ([]uuid.UUID, []uuid.UUID, []int32) {
@@ -147,12 +192,8 @@ func (s Subscription) wakeForgotten(ctx context.Context, tx pgx.Tx) (int, error)
 	if err != nil || len(rows) == 0 {
 		return 0, err
 	}
-	refs := make([]DeliveryRef, len(rows))
-	for i, r := range rows {
-		refs[i] = DeliveryRef{r.TenantID, r.AggregateID, r.Seq}
-	}
 	var write pgx.Batch
-	if err := s.wake(&write, rows[0].WakeAt, refs); err != nil {
+	if err := s.wake(&write, fromRows(rows)); err != nil {
 		return 0, err
 	}
 	return len(rows), tx.SendBatch(ctx, &write).Close()

@@ -95,10 +95,12 @@ func TestOnlyWhatASubscriptionNamesIsDelivered(t *testing.T) {
 		{TenantID: tenant},
 	})
 	require.NoError(t, err)
-	require.Equal(t, []outbox.Delivery{{
-		DeliveryRef: refOf(wanted), Type: "thing.ended",
-		Reference: "shop:1",
-	}}, deliveries)
+	require.Len(t, deliveries, 1)
+	require.True(t, deliveries[0].At.Equal(deliveries[0].WakeAt), "it is to be handled at once")
+	deliveries[0].At, deliveries[0].WakeAt = time.Time{}, time.Time{}
+	require.Equal(t, outbox.Delivery{
+		DeliveryRef: refOf(wanted), Type: "thing.ended", Reference: "shop:1", Lane: 1,
+	}, deliveries[0])
 	require.Equal(t, 1, count(t, pool, "SELECT count(*) FROM deliveries"))
 	require.Equal(t, 1, count(t, pool, `SELECT count(*) FROM river_job
 		WHERE kind = 'shop_wake' AND queue = 'db' AND jsonb_array_length(args -> 'deliveries') = 1`))
@@ -167,5 +169,6 @@ func TestADeliveryWithoutAJobIsWokenAgain(t *testing.T) {
 	require.Equal(t, 1, sweep())
 	require.Equal(t, 1, count(t, pool, "SELECT count(*) FROM river_job"))
 	require.Zero(t, sweep(), "it has one now")
+	require.EqualValues(t, 1, readOne(t, pool, e).Attempts, "who comes back to it is stale")
 	requireDeliveryInvariants(t, pool)
 }

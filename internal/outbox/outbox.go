@@ -8,7 +8,8 @@
 //
 // Invariants: (tenant, aggregate, seq) is unique and seq is the aggregate's version after the
 // transition, so a lost or doubled event is a gap or a violation; an event that a subscription names is
-// either to be delivered or in the consumer's inbox, never both.
+// either to be delivered or in the consumer's inbox, never both. What a consumer cannot handle waits ever
+// longer and then shows among the dead, and is never given up: what it tells has happened.
 package outbox
 
 import (
@@ -47,6 +48,9 @@ type Event struct {
 	// Reference is the client's own name for the aggregate. It is not stored with the event: it says
 	// which subscriptions the event belongs to.
 	Reference string
+	// Lane is that of the aggregate's work: deliveries of the event are woken in it. Like Reference it is not
+	// stored with the event. Zero counts as 1.
+	Lane int16
 	// Data is more that belongs to the event, as JSON, or nil.
 	Data json.RawMessage
 	// At is Postgres's time of the event; Append sets it.

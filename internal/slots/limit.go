@@ -80,32 +80,45 @@ type Holding struct {
 
 // SetLimit appends a version, which every process follows within a tick. Lowering ends no call.
 func SetLimit(ctx context.Context, pool *pgxpool.Pool, c Change) (Limit, error) {
+	var limit Limit
+	err := pgtx.Run(ctx, pool, "set limit", func(ctx context.Context, tx pgx.Tx) error {
+		var err error
+		limit, err = AppendLimit(ctx, tx, c)
+		return err
+	})
+	if err != nil {
+		return Limit{}, err
+	}
+	return limit, nil
+}
+
+// AppendLimit is SetLimit in a transaction of the caller's.
+func AppendLimit(ctx context.Context, tx pgx.Tx, c Change) (Limit, error) {
 	if err := c.validate(); err != nil {
 		return Limit{}, err
 	}
 	if !possible(c.Dependency) {
 		return Limit{}, unknown()
 	}
-	limit := Limit{Dependency: c.Dependency, Places: c.Places, Actor: c.Actor, Reason: c.Reason}
-	err := pgtx.Run(ctx, pool, "set limit", func(ctx context.Context, tx pgx.Tx) error {
-		q := slotsdb.New()
-		if _, err := q.SystemLockLimit(ctx, tx, c.Dependency); err != nil {
-			return err
-		}
-		row, err := q.SystemSetLimit(ctx, tx, slotsdb.SystemSetLimitParams{
-			Dependency: c.Dependency, Places: int32(c.Places), //nolint:gosec // at most PlacesMax
-			Actor: c.Actor, Reason: c.Reason,
-		})
-		limit.Version, limit.SetAt = int(row.Version), row.SetAt
-		return err
-	})
+	q := slotsdb.New()
+	_, err := q.SystemLockLimit(ctx, tx, c.Dependency)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Limit{}, unknown()
 	}
 	if err != nil {
+		return Limit{}, fmt.Errorf("lock limit of %s: %w", c.Dependency, err)
+	}
+	row, err := q.SystemSetLimit(ctx, tx, slotsdb.SystemSetLimitParams{
+		Dependency: c.Dependency, Places: int32(c.Places), //nolint:gosec // at most PlacesMax
+		Actor: c.Actor, Reason: c.Reason,
+	})
+	if err != nil {
 		return Limit{}, fmt.Errorf("set limit of %s to %d: %w", c.Dependency, c.Places, err)
 	}
-	return limit, nil
+	return Limit{
+		Dependency: c.Dependency, Version: int(row.Version), Places: c.Places, Actor: c.Actor,
+		Reason: c.Reason, SetAt: row.SetAt,
+	}, nil
 }
 
 func unknown() error { return problem.New(problem.NotFound, "There is no dependency of this name.") }

@@ -1,12 +1,15 @@
 package slots_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"example.com/holdfast/internal/pgtx"
@@ -37,6 +40,27 @@ func TestTheFirstProcessWritesTheLimitAndNoLaterDefaultChangesIt(t *testing.T) {
 			Reason: "configured limit of the first process",
 		},
 	}, history)
+}
+
+func TestALimitStandsAndFallsWithTheTransactionThatSetsIt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.newMember(t, "a", 0)
+	change := slots.Change{Dependency: dependency, Places: 9, Actor: "test", Reason: "to see"}
+	sorry := errors.New("sorry")
+	set := func(end error) error {
+		return pgtx.Run(t.Context(), w.pool, "test", func(ctx context.Context, tx pgx.Tx) error {
+			limit, err := slots.AppendLimit(ctx, tx, change)
+			require.NoError(t, err)
+			require.Equal(t, 2, limit.Version)
+			require.WithinDuration(t, w.now(), limit.SetAt, time.Minute)
+			return end
+		})
+	}
+	require.ErrorIs(t, set(sorry), sorry)
+	require.Equal(t, 1, w.count(t, "SELECT max(version) FROM dependency_limits"))
+	require.NoError(t, set(nil))
+	require.Equal(t, 9, w.count(t, "SELECT places FROM dependency_limits WHERE version = 2"))
 }
 
 func TestManyFirstProcessesWriteOneLimit(t *testing.T) {

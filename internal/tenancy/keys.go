@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"example.com/holdfast/internal/pgtx"
+	"example.com/holdfast/internal/problem"
 	"example.com/holdfast/internal/tenancy/internal/tenancydb"
 )
 
@@ -98,6 +99,15 @@ func (s *Service) CreateTenant(ctx context.Context, name string) (uuid.UUID, err
 		return uuid.Nil, wrapTenant(name, err)
 	}
 	return id, nil
+}
+
+// FindTenant finds the tenant that has the name.
+func (s *Service) FindTenant(ctx context.Context, name string) (uuid.UUID, error) {
+	id, err := s.q.SystemFindTenant(ctx, s.pool, name)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return uuid.Nil, problem.New(problem.NotFound, "There is no tenant %q.", name)
+	}
+	return id, wrapTenant(name, err)
 }
 
 func wrapTenant(name string, err error) error {

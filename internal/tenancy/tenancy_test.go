@@ -239,7 +239,12 @@ func TestATenantIsMadeOncePerName(t *testing.T) {
 		require.Equal(t, ids[0], ids[i])
 	}
 	require.NotEqual(t, b.tenant, ids[0])
-	_, err := b.CreateTenant(t.Context(), "")
+	found, err := b.FindTenant(t.Context(), "globex")
+	require.NoError(t, err)
+	require.Equal(t, ids[0], found)
+	_, err = b.FindTenant(t.Context(), "initech")
+	require.True(t, problem.Is(err, problem.NotFound))
+	_, err = b.CreateTenant(t.Context(), "")
 	require.ErrorContains(t, err, `tenant ""`)
 }
 

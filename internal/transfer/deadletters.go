@@ -56,6 +56,35 @@ func (s *Service) DeadLetters(ctx context.Context, limit int) ([]Transfer, error
 	return fromRows(rows), nil
 }
 
+// Tried is what was tried for a transfer in vain: how often, up to triedMax, and the last attempt.
+type Tried struct {
+	Times int
+	Last  Attempt
+}
+
+// triedMax bounds how many attempts of a transfer are counted: a payout that nobody knows of is asked about
+// without an end.
+const triedMax = 1_000
+
+// Tried reads what the ledger of attempts has of some transfers. Those that it has nothing of are missing.
+func (s *Service) Tried(ctx context.Context, transfers []Ref) (map[Ref]Tried, error) {
+	p := transferdb.LastAttemptsParams{CountMax: triedMax}
+	for _, t := range transfers {
+		p.Tenants, p.Transfers = append(p.Tenants, t.TenantID), append(p.Transfers, t.ID)
+	}
+	rows, err := transferdb.New().LastAttempts(ctx, s.pool, p)
+	if err != nil {
+		return nil, fmt.Errorf("read last attempts: %w", err)
+	}
+	tried := make(map[Ref]Tried, len(rows))
+	for _, r := range rows {
+		tried[Ref{r.TenantID, r.TransferID}] = Tried{
+			Times: int(r.Times), Last: Attempt{Step: r.Step, Kind: r.Kind, Detail: r.Detail, At: r.At},
+		}
+	}
+	return tried, nil
+}
+
 // CleanUp removes attempts that are too old to explain anything.
 func (s *Service) CleanUp(ctx context.Context) error {
 	for range cleanUpBatchesMax {

@@ -254,7 +254,7 @@ func event(t Transfer, from State, actor, cause string) outbox.Event {
 	return outbox.Event{
 		TenantID: t.TenantID, AggregateID: t.ID, Seq: t.Version, Type: "transfer." + string(t.State),
 		From: string(from), To: string(t.State), Reason: t.Reason, Actor: actor, Cause: cause,
-		Reference: t.ClientReference,
+		Reference: t.ClientReference, Lane: t.Lane,
 	}
 }
 

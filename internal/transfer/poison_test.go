@@ -1,6 +1,7 @@
 package transfer_test
 
 import (
+	"context"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -77,6 +78,7 @@ func TestALockThatOthersHoldIsNobodysFault(t *testing.T) {
 	id := w.Create(t, "k1", 250)
 	tx, err := w.DB.Pool.Begin(t.Context()) //nolint:forbidigo // somebody else's transaction
 	require.NoError(t, err)
+	t.Cleanup(func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) })
 	_, err = tx.Exec(t.Context(), "SELECT FROM balances WHERE account_id = $1 FOR UPDATE", w.From)
 	require.NoError(t, err)
 	own := w
@@ -209,6 +211,10 @@ func TestTheLedgerOfAttemptsTellsEveryCallInVain(t *testing.T) {
 	require.Len(t, attempts, 2)
 	require.Equal(t, []string{"timeout", "status_5xx"}, []string{attempts[0].Kind, attempts[1].Kind})
 	require.Equal(t, "screen", attempts[0].Step)
+	quiet := w.Create(t, "k2", 1)
+	tried, err := w.Transfers.Tried(t.Context(), []transfer.Ref{w.ref(id), w.ref(quiet)})
+	require.NoError(t, err)
+	require.Equal(t, map[transfer.Ref]transfer.Tried{w.ref(id): {Times: 2, Last: attempts[1]}}, tried)
 
 	w.Exec(t, "UPDATE transfer_attempts SET at = now() - interval '8 days' WHERE kind = 'timeout'")
 	require.NoError(t, w.Transfers.CleanUp(t.Context()))

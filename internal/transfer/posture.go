@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"example.com/holdfast/internal/idempotency"
 	"example.com/holdfast/internal/money"
 	"example.com/holdfast/internal/pgtx"
 	"example.com/holdfast/internal/problem"
@@ -59,21 +60,45 @@ func (s *Service) SetPosture(ctx context.Context, p Posture) (Posture, error) {
 	if err := p.validate(); err != nil {
 		return Posture{}, err
 	}
-	var set transferdb.RiskPostures
+	var set Posture
 	var err error
 	for range postureRacesMax {
 		err = pgtx.Run(ctx, s.pool, "set risk posture", func(ctx context.Context, tx pgx.Tx) error {
 			var err error
-			set, err = transferdb.New().InsertPosture(ctx, tx, transferdb.InsertPostureParams{
-				TenantID: p.TenantID, Currency: p.Currency, OpenUpTo: p.OpenUpTo, Actor: p.Actor,
-				Reason: p.Reason,
-			})
+			set, err = p.insert(ctx, tx)
 			return err
 		})
 		if pgtx.Code(err) != pgtx.CodeUniqueViolation {
 			break
 		}
 	}
+	if err != nil {
+		return Posture{}, err
+	}
+	return set, nil
+}
+
+// ChangePosture is SetPosture once per key.
+func (s *Service) ChangePosture(
+	ctx context.Context, key idempotency.Keyed, p Posture, render func(Posture) idempotency.Response,
+) (idempotency.Response, error) {
+	if err := p.validate(); err != nil {
+		return idempotency.Response{}, err
+	}
+	return idempotency.Run(ctx, s.pool, "change risk posture", key,
+		func(ctx context.Context, tx pgx.Tx, _ time.Time) (idempotency.Response, error) {
+			set, err := p.insert(ctx, tx)
+			if err != nil {
+				return idempotency.Response{}, err
+			}
+			return render(set), nil
+		})
+}
+
+func (p Posture) insert(ctx context.Context, tx pgx.Tx) (Posture, error) {
+	set, err := transferdb.New().InsertPosture(ctx, tx, transferdb.InsertPostureParams{
+		TenantID: p.TenantID, Currency: p.Currency, OpenUpTo: p.OpenUpTo, Actor: p.Actor, Reason: p.Reason,
+	})
 	switch {
 	case pgtx.Code(err) == pgtx.CodeForeignKeyViolation:
 		return Posture{}, problem.New(problem.NotFound, "Tenant %s does not exist.", p.TenantID)

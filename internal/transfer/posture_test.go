@@ -1,12 +1,14 @@
 package transfer_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"example.com/holdfast/internal/fairshare"
+	"example.com/holdfast/internal/idempotency"
 	"example.com/holdfast/internal/outbound"
 	"example.com/holdfast/internal/outbound/risk"
 	"example.com/holdfast/internal/problem"
@@ -113,6 +115,47 @@ func TestAPostureHasItsReasonAndBounds(t *testing.T) {
 	require.EqualValues(t, 8, w.Count(t, "SELECT max(version) FROM risk_postures"))
 }
 
+func TestAPostureIsChangedOncePerKey(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	change := func(key string, p transfer.Posture) (idempotency.Response, error) {
+		return w.Transfers.ChangePosture(t.Context(), w.Keyed(key, p.Reason), p,
+			func(set transfer.Posture) idempotency.Response {
+				require.False(t, set.SetAt.IsZero())
+				return idempotency.Response{Status: 200, Body: fmt.Appendf(nil, "version %d", set.Version)}
+			})
+	}
+	p := transfer.Posture{
+		TenantID: w.Tenant, Currency: transfertest.Currency, OpenUpTo: 5, Actor: "operator:kim", Reason: "down",
+	}
+	for _, c := range []struct {
+		key      string
+		version  string
+		replayed bool
+	}{{"k1", "version 1", false}, {"k1", "version 1", true}, {"k2", "version 2", false}} {
+		r, err := change(c.key, p)
+		require.NoError(t, err)
+		require.Equal(t, c.version, string(r.Body))
+		require.Equal(t, c.replayed, r.Replayed)
+	}
+	p.Reason = "another"
+	_, err := change("k1", p)
+	require.True(t, problem.Is(err, problem.KeyReused))
+	p.Reason = ""
+	_, err = change("k3", p)
+	require.True(t, problem.Is(err, problem.ValidationFailed))
+	p.TenantID, p.Reason = uuid.New(), "down"
+	_, err = change("k4", p)
+	require.True(t, problem.Is(err, problem.NotFound))
+	require.EqualValues(t, 2, w.Count(t, "SELECT count(*) FROM risk_postures"))
+	require.EqualValues(t, 2, w.Count(t, "SELECT count(*) FROM idempotency_keys"), "a refusal uses no key up")
+
+	last := p
+	last.TenantID = w.Tenant
+	together(2, func(int) error { _, err := change("both", last); return err })
+	require.EqualValues(t, 3, w.Count(t, "SELECT max(version) FROM risk_postures"))
+}
+
 func TestTheWorkOfAFloodGoesBehindThatOfOthers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -127,6 +170,8 @@ func TestTheWorkOfAFloodGoesBehindThatOfOthers(t *testing.T) {
 	for i := range 3 {
 		w.create(t, "f"+string(rune('a'+i)), flood...)
 	}
+	require.Greater(t, w.Transfers.Lane(w.Tenant), fairshare.First)
+	require.Equal(t, fairshare.First, w.Transfers.Lane(calm.Tenant))
 	last := calm.Create(t, "k2", 1)
 	require.EqualValues(t, fairshare.First, calm.Get(t, last).Lane)
 	require.Positive(t, w.Count(t, "SELECT count(*) FROM transfers WHERE lane > 1"))

@@ -115,6 +115,9 @@ func (s *Service) Stop() {
 	s.notes.Stop()
 }
 
+// Lane says in which lane a transfer of the tenant would go now.
+func (s *Service) Lane(tenantID uuid.UUID) int { return s.lanes.Lane(tenantID, s.cfg.Now()) }
+
 // count tells the metrics what a committed batch brought about.
 func (s *Service) count(transfers []Transfer) {
 	for _, t := range transfers {

@@ -1,18 +1,18 @@
 -- InsertOrders stores placed orders with their first wake-up.
 -- name: InsertOrders :exec
 INSERT INTO orders (tenant_id, id, customer_account, merchant_account, location, slot_id, currency, total,
-                    state, version, client_reference, metadata, wake_at, promise_at, created_at, updated_at)
+                    state, version, client_reference, metadata, lane, wake_at, promise_at, created_at, updated_at)
 SELECT u.tenant_id, u.id, u.customer_account, u.merchant_account, u.location,
        nullif(u.slot_id, '00000000-0000-0000-0000-000000000000'), u.currency, u.total, 'pending', 1,
-       nullif(u.client_reference, ''), u.metadata, @now::timestamptz, u.promise_at, @now::timestamptz,
-       @now::timestamptz
+       nullif(u.client_reference, ''), u.metadata, u.lane, @now::timestamptz, u.promise_at,
+       @now::timestamptz, @now::timestamptz
   FROM (SELECT unnest(@tenants::uuid[]) AS tenant_id, unnest(@ids::uuid[]) AS id,
                unnest(@customers::uuid[]) AS customer_account,
                unnest(@merchants::uuid[]) AS merchant_account, unnest(@locations::text[]) AS location,
                unnest(@slots::uuid[]) AS slot_id, unnest(@currencies::text[]) AS currency,
                unnest(@totals::bigint[]) AS total,
                unnest(@client_references::text[]) AS client_reference,
-               unnest(@metadata::json[]) AS metadata,
+               unnest(@metadata::json[]) AS metadata, unnest(@lanes::smallint[]) AS lane,
                unnest(@promises_at::timestamptz[]) AS promise_at) AS u;
 
 -- InsertLines stores the lines of placed orders, one per SKU.
@@ -54,7 +54,7 @@ WITH moved AS (
            payment_state = u.payment_state,
            payment_transfer_id = nullif(u.payment_transfer_id, '00000000-0000-0000-0000-000000000000'),
            reservation_expires_at = nullif(u.reservation_expires_at, '0001-01-01 00:00:00+00'),
-           attempts = u.to_attempts, wake_at = nullif(u.wake_at, '0001-01-01 00:00:00+00'),
+           attempts = u.to_attempts, failures = u.to_failures, wake_at = nullif(u.wake_at, '0001-01-01 00:00:00+00'),
            promise_at = u.promise_at, updated_at = @now::timestamptz
       FROM (SELECT unnest(@tenants::uuid[]) AS tenant_id, unnest(@ids::uuid[]) AS id,
                    unnest(@from_states::text[]) AS from_state,
@@ -65,6 +65,7 @@ WITH moved AS (
                    unnest(@payment_transfers::uuid[]) AS payment_transfer_id,
                    unnest(@reservations_expire_at::timestamptz[]) AS reservation_expires_at,
                    unnest(@to_attempts::integer[]) AS to_attempts,
+                   unnest(@to_failures::integer[]) AS to_failures,
                    unnest(@wakes_at::timestamptz[]) AS wake_at,
                    unnest(@promises_at::timestamptz[]) AS promise_at) AS u
      WHERE o.tenant_id = u.tenant_id AND o.id = u.id
@@ -123,6 +124,13 @@ UPDATE orders o
            FOR NO KEY UPDATE SKIP LOCKED) lost
  WHERE o.tenant_id = lost.tenant_id AND o.id = lost.id
 RETURNING o.*;
+
+-- SystemDeadLetters reads what was given up, the latest first. The partial index holds nothing else.
+-- name: SystemDeadLetters :many
+SELECT o.* FROM orders o
+ WHERE (o.failures >= 5 OR o.reason = 'poison')
+ ORDER BY o.updated_at DESC
+ LIMIT @page_size;
 
 -- SystemTransitions reads the second copy of the table of legal moves.
 -- name: SystemTransitions :many

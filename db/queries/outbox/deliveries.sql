@@ -1,18 +1,31 @@
 -- InsertDeliveries stores what consumers have to handle, with the events that it tells of.
 -- name: InsertDeliveries :exec
-INSERT INTO deliveries (consumer, tenant_id, aggregate_id, seq, type, reference, wake_at, created_at)
-SELECT u.consumer, u.tenant_id, u.aggregate_id, u.seq, u.type, u.reference, @now::timestamptz, @now::timestamptz
+INSERT INTO deliveries (consumer, tenant_id, aggregate_id, seq, type, reference, lane, wake_at, created_at)
+SELECT u.consumer, u.tenant_id, u.aggregate_id, u.seq, u.type, u.reference, u.lane, @now::timestamptz,
+       @now::timestamptz
   FROM (SELECT unnest(@consumers::text[]) AS consumer, unnest(@tenants::uuid[]) AS tenant_id,
                unnest(@aggregates::uuid[]) AS aggregate_id, unnest(@seqs::integer[]) AS seq,
-               unnest(@types::text[]) AS type, unnest(@refs::text[]) AS reference) AS u;
+               unnest(@types::text[]) AS type, unnest(@refs::text[]) AS reference,
+               unnest(@lanes::smallint[]) AS lane) AS u;
 
 -- ReadDeliveries reads deliveries that are still to be handled.
 -- name: ReadDeliveries :many
-SELECT d.tenant_id, d.aggregate_id, d.seq, d.type, d.reference
+SELECT d.*
   FROM (SELECT unnest(@tenants::uuid[]) AS tenant_id, unnest(@aggregates::uuid[]) AS aggregate_id,
                unnest(@seqs::integer[]) AS seq) AS u
   JOIN deliveries d ON d.consumer = @consumer AND d.tenant_id = u.tenant_id
    AND d.aggregate_id = u.aggregate_id AND d.seq = u.seq;
+
+-- RetryDeliveries sets the next try of deliveries that are still to be handled. One that somebody else tried
+-- or handled meanwhile stays as it is.
+-- name: RetryDeliveries :exec
+UPDATE deliveries d
+   SET attempts = d.attempts + 1, failures = u.failures, wake_at = u.wake_at
+  FROM (SELECT unnest(@tenants::uuid[]) AS tenant_id, unnest(@aggregates::uuid[]) AS aggregate_id,
+               unnest(@seqs::integer[]) AS seq, unnest(@from_attempts::integer[]) AS attempts,
+               unnest(@failures::integer[]) AS failures, unnest(@wakes_at::timestamptz[]) AS wake_at) AS u
+ WHERE d.consumer = @consumer AND d.tenant_id = u.tenant_id AND d.aggregate_id = u.aggregate_id
+   AND d.seq = u.seq AND d.attempts = u.attempts;
 
 -- FindHandled says which deliveries a consumer has handled.
 -- name: FindHandled :many
@@ -40,10 +53,11 @@ DELETE FROM deliveries d
    AND d.seq = u.seq;
 
 -- SystemWakeForgottenDeliveries claims deliveries that were due before the horizon and have no live job,
--- and moves their wake-up to one common time; the same transaction enqueues them.
+-- and moves their wake-up to one common time; the same transaction enqueues them. A forgotten one counts an
+-- attempt: who comes back to it is stale.
 -- name: SystemWakeForgottenDeliveries :many
 UPDATE deliveries d
-   SET wake_at = statement_timestamp()
+   SET wake_at = statement_timestamp(), attempts = d.attempts + 1
   FROM (SELECT f.consumer, f.tenant_id, f.aggregate_id, f.seq FROM deliveries f
          WHERE f.consumer = @consumer AND f.wake_at < @horizon::timestamptz
          ORDER BY f.wake_at
@@ -51,4 +65,12 @@ UPDATE deliveries d
            FOR NO KEY UPDATE SKIP LOCKED) lost
  WHERE d.consumer = lost.consumer AND d.tenant_id = lost.tenant_id AND d.aggregate_id = lost.aggregate_id
    AND d.seq = lost.seq
-RETURNING d.tenant_id, d.aggregate_id, d.seq, d.type, d.reference, d.wake_at;
+RETURNING d.*;
+
+-- SystemDeadDeliveries reads what could not be handled again and again, the latest first. The partial index
+-- holds nothing else.
+-- name: SystemDeadDeliveries :many
+SELECT d.* FROM deliveries d
+ WHERE d.failures >= 5
+ ORDER BY d.created_at DESC
+ LIMIT @page_size;

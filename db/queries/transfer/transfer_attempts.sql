@@ -14,6 +14,21 @@ SELECT a.* FROM transfer_attempts a
  ORDER BY a.id
  LIMIT @page_size;
 
+-- LastAttempts reads of each of some transfers the last call that gave no answer, and how many there were, up
+-- to a bound. A transfer without one is missing from the result.
+-- name: LastAttempts :many
+SELECT last.*, counted.times
+  FROM (SELECT unnest(@tenants::uuid[]) AS tenant_id, unnest(@transfers::uuid[]) AS transfer_id) AS u
+ CROSS JOIN LATERAL (
+       SELECT a.* FROM transfer_attempts a
+        WHERE a.tenant_id = u.tenant_id AND a.transfer_id = u.transfer_id
+        ORDER BY a.id DESC LIMIT 1) AS last
+ CROSS JOIN LATERAL (
+       SELECT count(*)::integer AS times
+         FROM (SELECT 1 FROM transfer_attempts b
+                WHERE b.tenant_id = u.tenant_id AND b.transfer_id = u.transfer_id
+                LIMIT @count_max) AS counting) AS counted;
+
 -- SystemDeleteOldAttempts removes a batch of what is too old to explain anything.
 -- name: SystemDeleteOldAttempts :execrows
 DELETE FROM transfer_attempts a

@@ -68,6 +68,16 @@ func New(tb testing.TB) *Bundle {
 	return b
 }
 
+// Other is the same world seen by another tenant, with accounts, stock and a slot of its own.
+func (b *Bundle) Other(tb testing.TB) *Bundle {
+	tb.Helper()
+	other := *b
+	other.Bundle = b.Bundle.Other(tb)
+	other.SKU = other.NewSKU(tb, "first", Price, OnHand)
+	other.Slot = other.NewSlot(tb, Location, Capacity)
+	return &other
+}
+
 // transfers makes a transfer service whose events reach orders.
 func (b *Bundle) transfers(tb testing.TB, instance string, pool *pgxpool.Pool) *transfer.Service {
 	tb.Helper()

@@ -43,9 +43,9 @@ type Callback struct {
 // and only then reads the body. Its error matches ErrBadSignature or ErrBadCallback; it matches neither
 // if the secret itself cannot be used, and then nothing was verified.
 func ReadCallback(secret string, header http.Header, body []byte) (Callback, error) {
-	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret, secretPrefix))
-	if err != nil || len(key) < minSecretBytes { // the cause would quote a part of the secret
-		return Callback{}, fmt.Errorf("callback secret is not %d bytes or more in base64", minSecretBytes)
+	key, err := readSecret(secret)
+	if err != nil {
+		return Callback{}, err
 	}
 	verifier, err := standardwebhooks.NewWebhookRaw(key)
 	if err != nil {
@@ -62,6 +62,20 @@ func ReadCallback(secret string, header http.Header, body []byte) (Callback, err
 		return Callback{}, fmt.Errorf("%w: %w", ErrBadCallback, err)
 	}
 	return callback, nil
+}
+
+// CheckSecret says what is wrong with a secret, without quoting it.
+func CheckSecret(secret string) error {
+	_, err := readSecret(secret)
+	return err
+}
+
+func readSecret(secret string) ([]byte, error) {
+	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret, secretPrefix))
+	if err != nil || len(key) < minSecretBytes { // the cause would quote a part of the secret
+		return nil, fmt.Errorf("callback secret is not %d bytes or more in base64", minSecretBytes)
+	}
+	return key, nil
 }
 
 func (c Callback) check() error {

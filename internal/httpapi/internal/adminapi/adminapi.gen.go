@@ -11,12 +11,73 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 
 	"example.com/holdfast/internal/httpapi/internal/publicapi"
 	"github.com/go-chi/chi/v5"
 	"github.com/oapi-codegen/runtime"
 	openapi_types "github.com/oapi-codegen/runtime/types"
 )
+
+// Defines values for ConditionSeverity.
+const (
+	ConditionSeverityCritical ConditionSeverity = "critical"
+	ConditionSeverityWarning  ConditionSeverity = "warning"
+)
+
+// Valid indicates whether the value is a known member of the ConditionSeverity enum.
+func (e ConditionSeverity) Valid() bool {
+	switch e {
+	case ConditionSeverityCritical:
+		return true
+	case ConditionSeverityWarning:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for DeadLetterKind.
+const (
+	DeadLetterKindJob      DeadLetterKind = "job"
+	DeadLetterKindOrder    DeadLetterKind = "order"
+	DeadLetterKindTransfer DeadLetterKind = "transfer"
+)
+
+// Valid indicates whether the value is a known member of the DeadLetterKind enum.
+func (e DeadLetterKind) Valid() bool {
+	switch e {
+	case DeadLetterKindJob:
+		return true
+	case DeadLetterKindOrder:
+		return true
+	case DeadLetterKindTransfer:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for DependencyDoorBreaker.
+const (
+	DependencyDoorBreakerClosed   DependencyDoorBreaker = "closed"
+	DependencyDoorBreakerHalfOpen DependencyDoorBreaker = "half_open"
+	DependencyDoorBreakerOpen     DependencyDoorBreaker = "open"
+)
+
+// Valid indicates whether the value is a known member of the DependencyDoorBreaker enum.
+func (e DependencyDoorBreaker) Valid() bool {
+	switch e {
+	case DependencyDoorBreakerClosed:
+		return true
+	case DependencyDoorBreakerHalfOpen:
+		return true
+	case DependencyDoorBreakerOpen:
+		return true
+	default:
+		return false
+	}
+}
 
 // Defines values for LivenessStatus.
 const (
@@ -61,6 +122,7 @@ const (
 	TransferStatusFailed   TransferStatus = "failed"
 	TransferStatusInReview TransferStatus = "in_review"
 	TransferStatusSettled  TransferStatus = "settled"
+	TransferStatusSettling TransferStatus = "settling"
 )
 
 // Valid indicates whether the value is a known member of the TransferStatus enum.
@@ -82,6 +144,8 @@ func (e TransferStatus) Valid() bool {
 		return true
 	case TransferStatusSettled:
 		return true
+	case TransferStatusSettling:
+		return true
 	default:
 		return false
 	}
@@ -98,6 +162,153 @@ type Amount struct {
 	Value int64 `json:"value"`
 }
 
+// Attempt defines model for Attempt.
+type Attempt struct {
+	At time.Time `json:"at"`
+
+	// Detail The error in words.
+	Detail string `json:"detail"`
+
+	// Kind How the call ended, for example `timeout`, `status_5xx` or `unreachable`, or `broken` for a step that broke in our own code.
+	Kind string `json:"kind"`
+
+	// Step Which step called: `screen`, `payout`, `settle` or `notify`.
+	Step string `json:"step"`
+}
+
+// AttemptList defines model for AttemptList.
+type AttemptList struct {
+	Attempts []Attempt `json:"attempts"`
+}
+
+// Condition Something that is wrong now.
+type Condition struct {
+	// Name The name for programs, as in the metric `holdfast_condition_active`.
+	Name string `json:"name"`
+
+	// Severity `critical` means that promises are not kept, or not for long.
+	Severity ConditionSeverity `json:"severity"`
+	Since    time.Time         `json:"since"`
+
+	// Text What it means and what to look at.
+	Text  string `json:"text"`
+	Title string `json:"title"`
+}
+
+// ConditionSeverity `critical` means that promises are not kept, or not for long.
+type ConditionSeverity string
+
+// DeadLetter defines model for DeadLetter.
+type DeadLetter struct {
+	// At When it was given up.
+	At time.Time `json:"at"`
+
+	// Attempts How many attempts are known to have been in vain. Those of transfers are kept for seven days.
+	Attempts int `json:"attempts"`
+
+	// ID The id of the transfer or order, or the number of the job.
+	ID string `json:"id"`
+
+	// Job The kind of the job.
+	Job  string         `json:"job,omitempty,omitzero"`
+	Kind DeadLetterKind `json:"kind"`
+
+	// LastError What came of the last attempt, where that is known.
+	LastError string `json:"last_error,omitempty,omitzero"`
+
+	// Queue The queue of the job.
+	Queue string `json:"queue,omitempty,omitzero"`
+
+	// Reason Why it was given up.
+	Reason string `json:"reason"`
+
+	// Status Where the transfer or order is.
+	Status string `json:"status,omitempty,omitzero"`
+
+	// TenantID Whose transfer or order it is.
+	TenantID openapi_types.UUID `json:"tenant_id,omitempty,omitzero"`
+}
+
+// DeadLetterKind defines model for DeadLetter.Kind.
+type DeadLetterKind string
+
+// DeadLetterList defines model for DeadLetterList.
+type DeadLetterList struct {
+	DeadLetters []DeadLetter `json:"dead_letters"`
+}
+
+// Dependency defines model for Dependency.
+type Dependency struct {
+	Conditions []Condition `json:"conditions"`
+
+	// Dependency Its name.
+	Dependency string `json:"dependency"`
+
+	// Door How this process sees the dependency.
+	Door DependencyDoor `json:"door,omitempty,omitzero"`
+
+	// Holders The processes that share the places, in the order of their names.
+	Holders []DependencyHolder `json:"holders"`
+	Limit   DependencyLimit    `json:"limit,omitempty,omitzero"`
+}
+
+// DependencyDoor How this process sees the dependency.
+type DependencyDoor struct {
+	// Breaker `closed` lets calls through, `open` refuses them since the dependency fails, `half_open` lets a few through to see whether it works again.
+	Breaker DependencyDoorBreaker `json:"breaker"`
+
+	// BreakerSince Since when it is not closed.
+	BreakerSince time.Time `json:"breaker_since,omitempty,omitzero"`
+
+	// InFlight Calls that are under way.
+	InFlight int `json:"in_flight"`
+
+	// Limit Calls that may be under way now. Below `places` where the dependency does not bear more.
+	Limit int `json:"limit"`
+
+	// P95Ms 95 of 100 recent calls were answered within so many milliseconds. Zero where none was.
+	P95Ms int64 `json:"p95_ms"`
+
+	// Places The places that this process was given.
+	Places int `json:"places"`
+
+	// Waiting Calls that wait for a place.
+	Waiting int `json:"waiting"`
+}
+
+// DependencyDoorBreaker `closed` lets calls through, `open` refuses them since the dependency fails, `half_open` lets a few through to see whether it works again.
+type DependencyDoorBreaker string
+
+// DependencyHolder defines model for DependencyHolder.
+type DependencyHolder struct {
+	// Holder The process.
+	Holder string `json:"holder"`
+
+	// Places How many of the places it holds now.
+	Places int `json:"places"`
+}
+
+// DependencyLimit defines model for DependencyLimit.
+type DependencyLimit struct {
+	// Actor Who set it.
+	Actor string `json:"actor"`
+
+	// Places How many calls may be in flight over all processes together.
+	Places int `json:"places"`
+
+	// Reason Why.
+	Reason string    `json:"reason"`
+	SetAt  time.Time `json:"set_at"`
+
+	// Version Counts the changes, from 1.
+	Version int `json:"version"`
+}
+
+// DependencyList defines model for DependencyList.
+type DependencyList struct {
+	Dependencies []Dependency `json:"dependencies"`
+}
+
 // ID Example: 018f2b6e-0000-7000-8000-0000000000f1
 type ID = openapi_types.UUID
 
@@ -108,6 +319,24 @@ type Liveness struct {
 
 // LivenessStatus defines model for Liveness.Status.
 type LivenessStatus string
+
+// NewDependencyLimit defines model for NewDependencyLimit.
+type NewDependencyLimit struct {
+	// Places How many calls may be in flight over all processes together.
+	Places int `json:"places"`
+
+	// Reason Why, 1 to 500 bytes of UTF-8 without control characters.
+	Reason string `json:"reason"`
+}
+
+// NewRiskPosture defines model for NewRiskPosture.
+type NewRiskPosture struct {
+	// OpenUpTo The largest amount that passes unscreened, in minor units. Zero lets none pass.
+	OpenUpTo *int64 `json:"open_up_to,omitempty"`
+
+	// Reason Why, 1 to 500 bytes of UTF-8 without control characters.
+	Reason string `json:"reason"`
+}
 
 // Problem Why a request was refused (RFC 9457).
 //
@@ -121,6 +350,28 @@ type ProblemField struct {
 
 	// Pointer A JSON pointer into the body, or the name of a parameter or header.
 	Pointer string `json:"pointer"`
+}
+
+// Queue defines model for Queue.
+type Queue struct {
+	Lanes []QueueLane `json:"lanes"`
+
+	// Queue Its name.
+	Queue string `json:"queue"`
+}
+
+// QueueLane defines model for QueueLane.
+type QueueLane struct {
+	// AgeSeconds How long the oldest due job has waited for a worker, in seconds. Zero if none waits.
+	AgeSeconds float64 `json:"age_seconds"`
+
+	// Lane From 1, which goes first.
+	Lane int `json:"lane"`
+}
+
+// QueueList defines model for QueueList.
+type QueueList struct {
+	Queues []Queue `json:"queues"`
 }
 
 // Readiness defines model for Readiness.
@@ -162,12 +413,43 @@ type ReviewList struct {
 	Reviews []Review `json:"reviews"`
 }
 
+// RiskPosture defines model for RiskPosture.
+type RiskPosture struct {
+	// Actor Who set it.
+	Actor string `json:"actor"`
+
+	// Currency An ISO 4217 code.
+	Currency string `json:"currency"`
+
+	// OpenUpTo The largest amount that passes unscreened, in minor units. Zero lets none pass.
+	OpenUpTo int64 `json:"open_up_to"`
+
+	// Reason Why.
+	Reason string    `json:"reason"`
+	SetAt  time.Time `json:"set_at"`
+
+	// Version Counts the changes, from 1.
+	Version int32 `json:"version"`
+}
+
+// RiskPostureList defines model for RiskPostureList.
+type RiskPostureList struct {
+	Postures []RiskPosture `json:"postures"`
+}
+
 // Transfer A transfer as it is now.
 type Transfer = publicapi.Transfer
 
 // TransferStatus Where a transfer is: `accepted` (the amount is held), `in_review` (a person decides), `approved`
-// (about to settle). Final: `settled`, `blocked`, `canceled`, `expired`, `failed`.
+// (about to settle), `settling` (the payout rail has it: the money may have left, so it cannot be
+// canceled and does not expire). Final: `settled`, `blocked`, `canceled`, `expired`, `failed`.
 type TransferStatus string
+
+// Currency defines model for Currency.
+type Currency = string
+
+// DependencyName defines model for DependencyName.
+type DependencyName = string
 
 // IdempotencyKey defines model for IdempotencyKey.
 type IdempotencyKey = string
@@ -184,17 +466,50 @@ type TenantID = ID
 // TransferID Example: 018f2b6e-0000-7000-8000-0000000000f1
 type TransferID = ID
 
+// ListDeadLettersParams defines parameters for ListDeadLetters.
+type ListDeadLettersParams struct {
+	// Limit How many to return at most.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
 // ListReviewsParams defines parameters for ListReviews.
 type ListReviewsParams struct {
 	// Limit How many to return at most.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
+// ListRiskPosturesParams defines parameters for ListRiskPostures.
+type ListRiskPosturesParams struct {
+	// Limit How many to return at most.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
+	// ListDeadLetters Read what was given up
+	// (GET /admin/v1/dead-letters)
+	ListDeadLetters(w http.ResponseWriter, r *http.Request, params ListDeadLettersParams)
+	// ListDependencies Read the limits of the dependencies
+	// (GET /admin/v1/dependencies)
+	ListDependencies(w http.ResponseWriter, r *http.Request)
+	// SetDependencyLimit Set the limit of a dependency
+	// (PUT /admin/v1/dependencies/{dependency}/limit)
+	SetDependencyLimit(w http.ResponseWriter, r *http.Request, dependency DependencyName)
+	// ListQueues Read how long due work has waited
+	// (GET /admin/v1/queues)
+	ListQueues(w http.ResponseWriter, r *http.Request)
 	// ListReviews List open reviews
 	// (GET /admin/v1/reviews)
 	ListReviews(w http.ResponseWriter, r *http.Request, params ListReviewsParams)
+	// ListRiskPostures Read a tenant's risk postures
+	// (GET /admin/v1/tenants/{tenant_id}/risk-postures)
+	ListRiskPostures(w http.ResponseWriter, r *http.Request, tenantID TenantID, params ListRiskPosturesParams)
+	// SetRiskPosture Set a tenant's risk posture
+	// (PUT /admin/v1/tenants/{tenant_id}/risk-postures/{currency})
+	SetRiskPosture(w http.ResponseWriter, r *http.Request, tenantID TenantID, currency Currency)
+	// ListTransferAttempts Read what was tried in vain
+	// (GET /admin/v1/tenants/{tenant_id}/transfers/{id}/attempts)
+	ListTransferAttempts(w http.ResponseWriter, r *http.Request, tenantID TenantID, id TransferID)
 	// DecideReview Decide a review
 	// (POST /admin/v1/tenants/{tenant_id}/transfers/{id}/review)
 	DecideReview(w http.ResponseWriter, r *http.Request, tenantID TenantID, id TransferID)
@@ -210,9 +525,51 @@ type ServerInterface interface {
 
 type Unimplemented struct{}
 
+// ListDeadLetters Read what was given up
+// (GET /admin/v1/dead-letters)
+func (_ Unimplemented) ListDeadLetters(w http.ResponseWriter, r *http.Request, params ListDeadLettersParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ListDependencies Read the limits of the dependencies
+// (GET /admin/v1/dependencies)
+func (_ Unimplemented) ListDependencies(w http.ResponseWriter, r *http.Request) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// SetDependencyLimit Set the limit of a dependency
+// (PUT /admin/v1/dependencies/{dependency}/limit)
+func (_ Unimplemented) SetDependencyLimit(w http.ResponseWriter, r *http.Request, dependency DependencyName) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ListQueues Read how long due work has waited
+// (GET /admin/v1/queues)
+func (_ Unimplemented) ListQueues(w http.ResponseWriter, r *http.Request) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
 // ListReviews List open reviews
 // (GET /admin/v1/reviews)
 func (_ Unimplemented) ListReviews(w http.ResponseWriter, r *http.Request, params ListReviewsParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ListRiskPostures Read a tenant's risk postures
+// (GET /admin/v1/tenants/{tenant_id}/risk-postures)
+func (_ Unimplemented) ListRiskPostures(w http.ResponseWriter, r *http.Request, tenantID TenantID, params ListRiskPosturesParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// SetRiskPosture Set a tenant's risk posture
+// (PUT /admin/v1/tenants/{tenant_id}/risk-postures/{currency})
+func (_ Unimplemented) SetRiskPosture(w http.ResponseWriter, r *http.Request, tenantID TenantID, currency Currency) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ListTransferAttempts Read what was tried in vain
+// (GET /admin/v1/tenants/{tenant_id}/transfers/{id}/attempts)
+func (_ Unimplemented) ListTransferAttempts(w http.ResponseWriter, r *http.Request, tenantID TenantID, id TransferID) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -243,6 +600,93 @@ type ServerInterfaceWrapper struct {
 
 type MiddlewareFunc func(http.Handler) http.Handler
 
+// ListDeadLetters operation middleware
+func (siw *ServerInterfaceWrapper) ListDeadLetters(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListDeadLettersParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListDeadLetters(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListDependencies operation middleware
+func (siw *ServerInterfaceWrapper) ListDependencies(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListDependencies(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// SetDependencyLimit operation middleware
+func (siw *ServerInterfaceWrapper) SetDependencyLimit(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "dependency" -------------
+	var dependency DependencyName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "dependency", chi.URLParam(r, "dependency"), &dependency, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "dependency", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.SetDependencyLimit(w, r, dependency)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListQueues operation middleware
+func (siw *ServerInterfaceWrapper) ListQueues(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListQueues(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // ListReviews operation middleware
 func (siw *ServerInterfaceWrapper) ListReviews(w http.ResponseWriter, r *http.Request) {
 
@@ -267,6 +711,118 @@ func (siw *ServerInterfaceWrapper) ListReviews(w http.ResponseWriter, r *http.Re
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.ListReviews(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListRiskPostures operation middleware
+func (siw *ServerInterfaceWrapper) ListRiskPostures(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "tenant_id" -------------
+	var tenantID TenantID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenant_id", chi.URLParam(r, "tenant_id"), &tenantID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "tenant_id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListRiskPosturesParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListRiskPostures(w, r, tenantID, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// SetRiskPosture operation middleware
+func (siw *ServerInterfaceWrapper) SetRiskPosture(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "tenant_id" -------------
+	var tenantID TenantID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenant_id", chi.URLParam(r, "tenant_id"), &tenantID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "tenant_id", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "currency" -------------
+	var currency Currency
+
+	err = runtime.BindStyledParameterWithOptions("simple", "currency", chi.URLParam(r, "currency"), &currency, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "currency", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.SetRiskPosture(w, r, tenantID, currency)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListTransferAttempts operation middleware
+func (siw *ServerInterfaceWrapper) ListTransferAttempts(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "tenant_id" -------------
+	var tenantID TenantID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenant_id", chi.URLParam(r, "tenant_id"), &tenantID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "tenant_id", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "id" -------------
+	var id TransferID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", chi.URLParam(r, "id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListTransferAttempts(w, r, tenantID, id)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -453,7 +1009,28 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 	}
 
 	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/admin/v1/dead-letters", wrapper.ListDeadLetters)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/admin/v1/dependencies", wrapper.ListDependencies)
+	})
+	r.Group(func(r chi.Router) {
+		r.Put(options.BaseURL+"/admin/v1/dependencies/{dependency}/limit", wrapper.SetDependencyLimit)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/admin/v1/queues", wrapper.ListQueues)
+	})
+	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/admin/v1/reviews", wrapper.ListReviews)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/admin/v1/tenants/{tenant_id}/risk-postures", wrapper.ListRiskPostures)
+	})
+	r.Group(func(r chi.Router) {
+		r.Put(options.BaseURL+"/admin/v1/tenants/{tenant_id}/risk-postures/{currency}", wrapper.SetRiskPosture)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/admin/v1/tenants/{tenant_id}/transfers/{id}/attempts", wrapper.ListTransferAttempts)
 	})
 	r.Group(func(r chi.Router) {
 		r.Post(options.BaseURL+"/admin/v1/tenants/{tenant_id}/transfers/{id}/review", wrapper.DecideReview)
@@ -466,6 +1043,169 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 	})
 
 	return r
+}
+
+type ListDeadLettersRequestObject struct {
+	Params ListDeadLettersParams
+}
+
+type ListDeadLettersResponseObject interface {
+	VisitListDeadLettersResponse(w http.ResponseWriter) error
+}
+
+type ListDeadLetters200JSONResponse DeadLetterList
+
+func (response ListDeadLetters200JSONResponse) VisitListDeadLettersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDeadLettersdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListDeadLettersdefaultApplicationProblemPlusJSONResponse) VisitListDeadLettersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDependenciesRequestObject struct {
+}
+
+type ListDependenciesResponseObject interface {
+	VisitListDependenciesResponse(w http.ResponseWriter) error
+}
+
+type ListDependencies200JSONResponse DependencyList
+
+func (response ListDependencies200JSONResponse) VisitListDependenciesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDependenciesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListDependenciesdefaultApplicationProblemPlusJSONResponse) VisitListDependenciesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetDependencyLimitRequestObject struct {
+	Dependency DependencyName `json:"dependency"`
+	Body       io.Reader
+}
+
+type SetDependencyLimitResponseObject interface {
+	VisitSetDependencyLimitResponse(w http.ResponseWriter) error
+}
+
+type SetDependencyLimit200ResponseHeaders struct {
+	IdempotentReplayed string
+}
+
+type SetDependencyLimit200JSONResponse struct {
+	Body    DependencyLimit
+	Headers SetDependencyLimit200ResponseHeaders
+}
+
+func (response SetDependencyLimit200JSONResponse) VisitSetDependencyLimitResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Idempotent-Replayed", fmt.Sprint(response.Headers.IdempotentReplayed))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetDependencyLimitdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response SetDependencyLimitdefaultApplicationProblemPlusJSONResponse) VisitSetDependencyLimitResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListQueuesRequestObject struct {
+}
+
+type ListQueuesResponseObject interface {
+	VisitListQueuesResponse(w http.ResponseWriter) error
+}
+
+type ListQueues200JSONResponse QueueList
+
+func (response ListQueues200JSONResponse) VisitListQueuesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListQueuesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListQueuesdefaultApplicationProblemPlusJSONResponse) VisitListQueuesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
 }
 
 type ListReviewsRequestObject struct {
@@ -496,6 +1236,135 @@ type ListReviewsdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ListReviewsdefaultApplicationProblemPlusJSONResponse) VisitListReviewsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRiskPosturesRequestObject struct {
+	TenantID TenantID `json:"tenant_id"`
+	Params   ListRiskPosturesParams
+}
+
+type ListRiskPosturesResponseObject interface {
+	VisitListRiskPosturesResponse(w http.ResponseWriter) error
+}
+
+type ListRiskPostures200JSONResponse RiskPostureList
+
+func (response ListRiskPostures200JSONResponse) VisitListRiskPosturesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRiskPosturesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListRiskPosturesdefaultApplicationProblemPlusJSONResponse) VisitListRiskPosturesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetRiskPostureRequestObject struct {
+	TenantID TenantID `json:"tenant_id"`
+	Currency Currency `json:"currency"`
+	Body     io.Reader
+}
+
+type SetRiskPostureResponseObject interface {
+	VisitSetRiskPostureResponse(w http.ResponseWriter) error
+}
+
+type SetRiskPosture200ResponseHeaders struct {
+	IdempotentReplayed string
+}
+
+type SetRiskPosture200JSONResponse struct {
+	Body    RiskPosture
+	Headers SetRiskPosture200ResponseHeaders
+}
+
+func (response SetRiskPosture200JSONResponse) VisitSetRiskPostureResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Idempotent-Replayed", fmt.Sprint(response.Headers.IdempotentReplayed))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetRiskPosturedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response SetRiskPosturedefaultApplicationProblemPlusJSONResponse) VisitSetRiskPostureResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListTransferAttemptsRequestObject struct {
+	TenantID TenantID   `json:"tenant_id"`
+	ID       TransferID `json:"id"`
+}
+
+type ListTransferAttemptsResponseObject interface {
+	VisitListTransferAttemptsResponse(w http.ResponseWriter) error
+}
+
+type ListTransferAttempts200JSONResponse AttemptList
+
+func (response ListTransferAttempts200JSONResponse) VisitListTransferAttemptsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListTransferAttemptsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListTransferAttemptsdefaultApplicationProblemPlusJSONResponse) VisitListTransferAttemptsResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -648,9 +1517,30 @@ func (response GetReadyzdefaultApplicationProblemPlusJSONResponse) VisitGetReady
 
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
+	// ListDeadLetters Read what was given up
+	// (GET /admin/v1/dead-letters)
+	ListDeadLetters(ctx context.Context, request ListDeadLettersRequestObject) (ListDeadLettersResponseObject, error)
+	// ListDependencies Read the limits of the dependencies
+	// (GET /admin/v1/dependencies)
+	ListDependencies(ctx context.Context, request ListDependenciesRequestObject) (ListDependenciesResponseObject, error)
+	// SetDependencyLimit Set the limit of a dependency
+	// (PUT /admin/v1/dependencies/{dependency}/limit)
+	SetDependencyLimit(ctx context.Context, request SetDependencyLimitRequestObject) (SetDependencyLimitResponseObject, error)
+	// ListQueues Read how long due work has waited
+	// (GET /admin/v1/queues)
+	ListQueues(ctx context.Context, request ListQueuesRequestObject) (ListQueuesResponseObject, error)
 	// ListReviews List open reviews
 	// (GET /admin/v1/reviews)
 	ListReviews(ctx context.Context, request ListReviewsRequestObject) (ListReviewsResponseObject, error)
+	// ListRiskPostures Read a tenant's risk postures
+	// (GET /admin/v1/tenants/{tenant_id}/risk-postures)
+	ListRiskPostures(ctx context.Context, request ListRiskPosturesRequestObject) (ListRiskPosturesResponseObject, error)
+	// SetRiskPosture Set a tenant's risk posture
+	// (PUT /admin/v1/tenants/{tenant_id}/risk-postures/{currency})
+	SetRiskPosture(ctx context.Context, request SetRiskPostureRequestObject) (SetRiskPostureResponseObject, error)
+	// ListTransferAttempts Read what was tried in vain
+	// (GET /admin/v1/tenants/{tenant_id}/transfers/{id}/attempts)
+	ListTransferAttempts(ctx context.Context, request ListTransferAttemptsRequestObject) (ListTransferAttemptsResponseObject, error)
 	// DecideReview Decide a review
 	// (POST /admin/v1/tenants/{tenant_id}/transfers/{id}/review)
 	DecideReview(ctx context.Context, request DecideReviewRequestObject) (DecideReviewResponseObject, error)
@@ -701,6 +1591,108 @@ type strictHandler struct {
 	options     StrictHTTPServerOptions
 }
 
+// ListDeadLetters operation middleware
+func (sh *strictHandler) ListDeadLetters(w http.ResponseWriter, r *http.Request, params ListDeadLettersParams) {
+	var request ListDeadLettersRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListDeadLetters(ctx, request.(ListDeadLettersRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListDeadLetters")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListDeadLettersResponseObject); ok {
+		if err := validResponse.VisitListDeadLettersResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListDependencies operation middleware
+func (sh *strictHandler) ListDependencies(w http.ResponseWriter, r *http.Request) {
+	var request ListDependenciesRequestObject
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListDependencies(ctx, request.(ListDependenciesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListDependencies")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListDependenciesResponseObject); ok {
+		if err := validResponse.VisitListDependenciesResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// SetDependencyLimit operation middleware
+func (sh *strictHandler) SetDependencyLimit(w http.ResponseWriter, r *http.Request, dependency DependencyName) {
+	var request SetDependencyLimitRequestObject
+
+	request.Dependency = dependency
+
+	request.Body = r.Body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.SetDependencyLimit(ctx, request.(SetDependencyLimitRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "SetDependencyLimit")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(SetDependencyLimitResponseObject); ok {
+		if err := validResponse.VisitSetDependencyLimitResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListQueues operation middleware
+func (sh *strictHandler) ListQueues(w http.ResponseWriter, r *http.Request) {
+	var request ListQueuesRequestObject
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListQueues(ctx, request.(ListQueuesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListQueues")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListQueuesResponseObject); ok {
+		if err := validResponse.VisitListQueuesResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // ListReviews operation middleware
 func (sh *strictHandler) ListReviews(w http.ResponseWriter, r *http.Request, params ListReviewsParams) {
 	var request ListReviewsRequestObject
@@ -720,6 +1712,89 @@ func (sh *strictHandler) ListReviews(w http.ResponseWriter, r *http.Request, par
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(ListReviewsResponseObject); ok {
 		if err := validResponse.VisitListReviewsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListRiskPostures operation middleware
+func (sh *strictHandler) ListRiskPostures(w http.ResponseWriter, r *http.Request, tenantID TenantID, params ListRiskPosturesParams) {
+	var request ListRiskPosturesRequestObject
+
+	request.TenantID = tenantID
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListRiskPostures(ctx, request.(ListRiskPosturesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListRiskPostures")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListRiskPosturesResponseObject); ok {
+		if err := validResponse.VisitListRiskPosturesResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// SetRiskPosture operation middleware
+func (sh *strictHandler) SetRiskPosture(w http.ResponseWriter, r *http.Request, tenantID TenantID, currency Currency) {
+	var request SetRiskPostureRequestObject
+
+	request.TenantID = tenantID
+	request.Currency = currency
+
+	request.Body = r.Body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.SetRiskPosture(ctx, request.(SetRiskPostureRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "SetRiskPosture")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(SetRiskPostureResponseObject); ok {
+		if err := validResponse.VisitSetRiskPostureResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListTransferAttempts operation middleware
+func (sh *strictHandler) ListTransferAttempts(w http.ResponseWriter, r *http.Request, tenantID TenantID, id TransferID) {
+	var request ListTransferAttemptsRequestObject
+
+	request.TenantID = tenantID
+	request.ID = id
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListTransferAttempts(ctx, request.(ListTransferAttemptsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListTransferAttempts")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListTransferAttemptsResponseObject); ok {
+		if err := validResponse.VisitListTransferAttemptsResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

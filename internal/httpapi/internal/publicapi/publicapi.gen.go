@@ -135,6 +135,30 @@ func (e OrderStatus) Valid() bool {
 	}
 }
 
+// Defines values for PayoutCallbackStatus.
+const (
+	PayoutCallbackStatusPaid      PayoutCallbackStatus = "paid"
+	PayoutCallbackStatusPending   PayoutCallbackStatus = "pending"
+	PayoutCallbackStatusRefused   PayoutCallbackStatus = "refused"
+	PayoutCallbackStatusWithdrawn PayoutCallbackStatus = "withdrawn"
+)
+
+// Valid indicates whether the value is a known member of the PayoutCallbackStatus enum.
+func (e PayoutCallbackStatus) Valid() bool {
+	switch e {
+	case PayoutCallbackStatusPaid:
+		return true
+	case PayoutCallbackStatusPending:
+		return true
+	case PayoutCallbackStatusRefused:
+		return true
+	case PayoutCallbackStatusWithdrawn:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for SlotStatus.
 const (
 	SlotStatusClosed SlotStatus = "closed"
@@ -205,6 +229,7 @@ const (
 	TransferStatusFailed   TransferStatus = "failed"
 	TransferStatusInReview TransferStatus = "in_review"
 	TransferStatusSettled  TransferStatus = "settled"
+	TransferStatusSettling TransferStatus = "settling"
 )
 
 // Valid indicates whether the value is a known member of the TransferStatus enum.
@@ -225,6 +250,8 @@ func (e TransferStatus) Valid() bool {
 	case TransferStatusInReview:
 		return true
 	case TransferStatusSettled:
+		return true
+	case TransferStatusSettling:
 		return true
 	default:
 		return false
@@ -553,6 +580,24 @@ type OrderResults struct {
 // it, the payment is on its way). Final: `confirmed`, `canceled`.
 type OrderStatus string
 
+// PayoutCallback The payout rail's word on one reference of a payout.
+type PayoutCallback struct {
+	// Reference The reference that the payout was submitted under.
+	Reference string `json:"reference"`
+
+	// Status How the payout stands, for logs.
+	Status PayoutCallbackStatus `json:"status"`
+
+	// TenantID Example: 018f2b6e-0000-7000-8000-0000000000f1
+	TenantID ID `json:"tenant_id"`
+
+	// TransferID Example: 018f2b6e-0000-7000-8000-0000000000f1
+	TransferID ID `json:"transfer_id"`
+}
+
+// PayoutCallbackStatus How the payout stands, for logs.
+type PayoutCallbackStatus string
+
 // Posting defines model for Posting.
 type Posting struct {
 	// Amount Negative when money left the account.
@@ -766,8 +811,11 @@ type Transfer struct {
 	// Notification Whether the receiver was told of the end.
 	Notification TransferNotification `json:"notification"`
 
-	// PromiseAt The time by which the transfer has a final status.
+	// PromiseAt The time by which the transfer has a final status. Only one that is `settling` may miss it: it ends with the word of the payout rail.
 	PromiseAt time.Time `json:"promise_at"`
+
+	// RailReference The payout rail's name for the payment, once the rail has told it.
+	RailReference string `json:"rail_reference,omitempty,omitzero"`
 
 	// Reason Why it ended as it did, or why it is reviewed.
 	Reason string `json:"reason,omitempty,omitzero"`
@@ -779,7 +827,8 @@ type Transfer struct {
 	Reverses openapi_types.UUID `json:"reverses,omitempty,omitzero"`
 
 	// Status Where a transfer is: `accepted` (the amount is held), `in_review` (a person decides), `approved`
-	// (about to settle). Final: `settled`, `blocked`, `canceled`, `expired`, `failed`.
+	// (about to settle), `settling` (the payout rail has it: the money may have left, so it cannot be
+	// canceled and does not expire). Final: `settled`, `blocked`, `canceled`, `expired`, `failed`.
 	Status TransferStatus `json:"status"`
 
 	// ToAccount Example: 018f2b6e-0000-7000-8000-0000000000f1
@@ -825,7 +874,8 @@ type TransferResults struct {
 }
 
 // TransferStatus Where a transfer is: `accepted` (the amount is held), `in_review` (a person decides), `approved`
-// (about to settle). Final: `settled`, `blocked`, `canceled`, `expired`, `failed`.
+// (about to settle), `settling` (the payout rail has it: the money may have left, so it cannot be
+// canceled and does not expire). Final: `settled`, `blocked`, `canceled`, `expired`, `failed`.
 type TransferStatus string
 
 // AccountID Example: 018f2b6e-0000-7000-8000-0000000000f1
@@ -887,11 +937,21 @@ type SKUID = ID
 type SlotID = ID
 
 // Status Where a transfer is: `accepted` (the amount is held), `in_review` (a person decides), `approved`
-// (about to settle). Final: `settled`, `blocked`, `canceled`, `expired`, `failed`.
+// (about to settle), `settling` (the payout rail has it: the money may have left, so it cannot be
+// canceled and does not expire). Final: `settled`, `blocked`, `canceled`, `expired`, `failed`.
 type Status = TransferStatus
 
 // TransferID Example: 018f2b6e-0000-7000-8000-0000000000f1
 type TransferID = ID
+
+// WebhookID defines model for WebhookId.
+type WebhookID = string
+
+// WebhookSignature defines model for WebhookSignature.
+type WebhookSignature = string
+
+// WebhookTimestamp defines model for WebhookTimestamp.
+type WebhookTimestamp = string
 
 // ListAccountsParams defines parameters for ListAccounts.
 type ListAccountsParams struct {
@@ -1030,6 +1090,9 @@ type ServerInterface interface {
 	// SetAccountStatus Freeze, unfreeze or close an account
 	// (PUT /v1/accounts/{id}/status)
 	SetAccountStatus(w http.ResponseWriter, r *http.Request, id AccountID)
+	// ReceivePayoutCallback Hear from the payout rail
+	// (POST /v1/callbacks/payout-rail)
+	ReceivePayoutCallback(w http.ResponseWriter, r *http.Request)
 	// ListOrders List orders
 	// (GET /v1/orders)
 	ListOrders(w http.ResponseWriter, r *http.Request, params ListOrdersParams)
@@ -1153,6 +1216,12 @@ func (_ Unimplemented) ListPostings(w http.ResponseWriter, r *http.Request, id A
 // SetAccountStatus Freeze, unfreeze or close an account
 // (PUT /v1/accounts/{id}/status)
 func (_ Unimplemented) SetAccountStatus(w http.ResponseWriter, r *http.Request, id AccountID) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ReceivePayoutCallback Hear from the payout rail
+// (POST /v1/callbacks/payout-rail)
+func (_ Unimplemented) ReceivePayoutCallback(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -1551,6 +1620,20 @@ func (siw *ServerInterfaceWrapper) SetAccountStatus(w http.ResponseWriter, r *ht
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.SetAccountStatus(w, r, id)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ReceivePayoutCallback operation middleware
+func (siw *ServerInterfaceWrapper) ReceivePayoutCallback(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ReceivePayoutCallback(w, r)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -2457,6 +2540,9 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 		r.Put(options.BaseURL+"/v1/accounts/{id}/status", wrapper.SetAccountStatus)
 	})
 	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/callbacks/payout-rail", wrapper.ReceivePayoutCallback)
+	})
+	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/v1/orders", wrapper.ListOrders)
 	})
 	r.Group(func(r chi.Router) {
@@ -2901,6 +2987,39 @@ type SetAccountStatusdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response SetAccountStatusdefaultApplicationProblemPlusJSONResponse) VisitSetAccountStatusResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReceivePayoutCallbackRequestObject struct {
+	Body io.Reader
+}
+
+type ReceivePayoutCallbackResponseObject interface {
+	VisitReceivePayoutCallbackResponse(w http.ResponseWriter) error
+}
+
+type ReceivePayoutCallback204Response struct {
+}
+
+func (response ReceivePayoutCallback204Response) VisitReceivePayoutCallbackResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type ReceivePayoutCallbackdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReceivePayoutCallbackdefaultApplicationProblemPlusJSONResponse) VisitReceivePayoutCallbackResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -3942,6 +4061,9 @@ type StrictServerInterface interface {
 	// SetAccountStatus Freeze, unfreeze or close an account
 	// (PUT /v1/accounts/{id}/status)
 	SetAccountStatus(ctx context.Context, request SetAccountStatusRequestObject) (SetAccountStatusResponseObject, error)
+	// ReceivePayoutCallback Hear from the payout rail
+	// (POST /v1/callbacks/payout-rail)
+	ReceivePayoutCallback(ctx context.Context, request ReceivePayoutCallbackRequestObject) (ReceivePayoutCallbackResponseObject, error)
 	// ListOrders List orders
 	// (GET /v1/orders)
 	ListOrders(ctx context.Context, request ListOrdersRequestObject) (ListOrdersResponseObject, error)
@@ -4276,6 +4398,32 @@ func (sh *strictHandler) SetAccountStatus(w http.ResponseWriter, r *http.Request
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(SetAccountStatusResponseObject); ok {
 		if err := validResponse.VisitSetAccountStatusResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ReceivePayoutCallback operation middleware
+func (sh *strictHandler) ReceivePayoutCallback(w http.ResponseWriter, r *http.Request) {
+	var request ReceivePayoutCallbackRequestObject
+
+	request.Body = r.Body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ReceivePayoutCallback(ctx, request.(ReceivePayoutCallbackRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReceivePayoutCallback")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ReceivePayoutCallbackResponseObject); ok {
+		if err := validResponse.VisitReceivePayoutCallbackResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

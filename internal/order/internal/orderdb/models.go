@@ -46,4 +46,6 @@ type Orders struct {
 	PromiseAt            time.Time
 	CreatedAt            time.Time
 	UpdatedAt            time.Time
+	Lane                 int16
+	Failures             int32
 }

@@ -51,7 +51,7 @@ func (q *Queries) FindReferences(ctx context.Context, db DBTX, arg FindReference
 }
 
 const GetByReference = `-- name: GetByReference :one
-SELECT o.tenant_id, o.id, o.customer_account, o.merchant_account, o.location, o.slot_id, o.currency, o.total, o.state, o.version, o.reason, o.client_reference, o.metadata, o.payment_state, o.payment_transfer_id, o.reservation_expires_at, o.attempts, o.wake_at, o.promise_at, o.created_at, o.updated_at FROM orders o
+SELECT o.tenant_id, o.id, o.customer_account, o.merchant_account, o.location, o.slot_id, o.currency, o.total, o.state, o.version, o.reason, o.client_reference, o.metadata, o.payment_state, o.payment_transfer_id, o.reservation_expires_at, o.attempts, o.wake_at, o.promise_at, o.created_at, o.updated_at, o.lane, o.failures FROM orders o
  WHERE o.tenant_id = $1 AND o.client_reference = $2
 `
 
@@ -86,6 +86,8 @@ func (q *Queries) GetByReference(ctx context.Context, db DBTX, arg GetByReferenc
 		&i.PromiseAt,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.Lane,
+		&i.Failures,
 	)
 	return i, err
 }
@@ -120,19 +122,19 @@ func (q *Queries) InsertLines(ctx context.Context, db DBTX, arg InsertLinesParam
 
 const InsertOrders = `-- name: InsertOrders :exec
 INSERT INTO orders (tenant_id, id, customer_account, merchant_account, location, slot_id, currency, total,
-                    state, version, client_reference, metadata, wake_at, promise_at, created_at, updated_at)
+                    state, version, client_reference, metadata, lane, wake_at, promise_at, created_at, updated_at)
 SELECT u.tenant_id, u.id, u.customer_account, u.merchant_account, u.location,
        nullif(u.slot_id, '00000000-0000-0000-0000-000000000000'), u.currency, u.total, 'pending', 1,
-       nullif(u.client_reference, ''), u.metadata, $1::timestamptz, u.promise_at, $1::timestamptz,
-       $1::timestamptz
+       nullif(u.client_reference, ''), u.metadata, u.lane, $1::timestamptz, u.promise_at,
+       $1::timestamptz, $1::timestamptz
   FROM (SELECT unnest($2::uuid[]) AS tenant_id, unnest($3::uuid[]) AS id,
                unnest($4::uuid[]) AS customer_account,
                unnest($5::uuid[]) AS merchant_account, unnest($6::text[]) AS location,
                unnest($7::uuid[]) AS slot_id, unnest($8::text[]) AS currency,
                unnest($9::bigint[]) AS total,
                unnest($10::text[]) AS client_reference,
-               unnest($11::json[]) AS metadata,
-               unnest($12::timestamptz[]) AS promise_at) AS u
+               unnest($11::json[]) AS metadata, unnest($12::smallint[]) AS lane,
+               unnest($13::timestamptz[]) AS promise_at) AS u
 `
 
 type InsertOrdersParams struct {
@@ -147,6 +149,7 @@ type InsertOrdersParams struct {
 	Totals           []int64
 	ClientReferences []string
 	Metadata         [][]byte
+	Lanes            []int16
 	PromisesAt       []time.Time
 }
 
@@ -164,6 +167,7 @@ func (q *Queries) InsertOrders(ctx context.Context, db DBTX, arg InsertOrdersPar
 		arg.Totals,
 		arg.ClientReferences,
 		arg.Metadata,
+		arg.Lanes,
 		arg.PromisesAt,
 	)
 	return err
@@ -192,7 +196,7 @@ func (q *Queries) LastLookedAt(ctx context.Context, db DBTX, arg LastLookedAtPar
 }
 
 const ListOrders = `-- name: ListOrders :many
-SELECT o.tenant_id, o.id, o.customer_account, o.merchant_account, o.location, o.slot_id, o.currency, o.total, o.state, o.version, o.reason, o.client_reference, o.metadata, o.payment_state, o.payment_transfer_id, o.reservation_expires_at, o.attempts, o.wake_at, o.promise_at, o.created_at, o.updated_at FROM orders o
+SELECT o.tenant_id, o.id, o.customer_account, o.merchant_account, o.location, o.slot_id, o.currency, o.total, o.state, o.version, o.reason, o.client_reference, o.metadata, o.payment_state, o.payment_transfer_id, o.reservation_expires_at, o.attempts, o.wake_at, o.promise_at, o.created_at, o.updated_at, o.lane, o.failures FROM orders o
  WHERE o.tenant_id = $1 AND o.id < $2 AND o.id >= $3
    AND ($4::text IS NULL OR o.state = $4)
    AND ($5::uuid IS NULL
@@ -262,6 +266,8 @@ func (q *Queries) ListOrders(ctx context.Context, db DBTX, arg ListOrdersParams)
 			&i.PromiseAt,
 			&i.CreatedAt,
 			&i.UpdatedAt,
+			&i.Lane,
+			&i.Failures,
 		); err != nil {
 			return nil, err
 		}
@@ -274,7 +280,7 @@ func (q *Queries) ListOrders(ctx context.Context, db DBTX, arg ListOrdersParams)
 }
 
 const LockOrders = `-- name: LockOrders :many
-SELECT o.tenant_id, o.id, o.customer_account, o.merchant_account, o.location, o.slot_id, o.currency, o.total, o.state, o.version, o.reason, o.client_reference, o.metadata, o.payment_state, o.payment_transfer_id, o.reservation_expires_at, o.attempts, o.wake_at, o.promise_at, o.created_at, o.updated_at
+SELECT o.tenant_id, o.id, o.customer_account, o.merchant_account, o.location, o.slot_id, o.currency, o.total, o.state, o.version, o.reason, o.client_reference, o.metadata, o.payment_state, o.payment_transfer_id, o.reservation_expires_at, o.attempts, o.wake_at, o.promise_at, o.created_at, o.updated_at, o.lane, o.failures
   FROM (SELECT unnest($1::uuid[]) AS tenant_id, unnest($2::uuid[]) AS id) AS u
   JOIN orders o ON o.tenant_id = u.tenant_id AND o.id = u.id
  ORDER BY o.tenant_id, o.id
@@ -318,6 +324,8 @@ func (q *Queries) LockOrders(ctx context.Context, db DBTX, arg LockOrdersParams)
 			&i.PromiseAt,
 			&i.CreatedAt,
 			&i.UpdatedAt,
+			&i.Lane,
+			&i.Failures,
 		); err != nil {
 			return nil, err
 		}
@@ -336,7 +344,7 @@ WITH moved AS (
            payment_state = u.payment_state,
            payment_transfer_id = nullif(u.payment_transfer_id, '00000000-0000-0000-0000-000000000000'),
            reservation_expires_at = nullif(u.reservation_expires_at, '0001-01-01 00:00:00+00'),
-           attempts = u.to_attempts, wake_at = nullif(u.wake_at, '0001-01-01 00:00:00+00'),
+           attempts = u.to_attempts, failures = u.to_failures, wake_at = nullif(u.wake_at, '0001-01-01 00:00:00+00'),
            promise_at = u.promise_at, updated_at = $2::timestamptz
       FROM (SELECT unnest($3::uuid[]) AS tenant_id, unnest($1::uuid[]) AS id,
                    unnest($4::text[]) AS from_state,
@@ -347,8 +355,9 @@ WITH moved AS (
                    unnest($11::uuid[]) AS payment_transfer_id,
                    unnest($12::timestamptz[]) AS reservation_expires_at,
                    unnest($13::integer[]) AS to_attempts,
-                   unnest($14::timestamptz[]) AS wake_at,
-                   unnest($15::timestamptz[]) AS promise_at) AS u
+                   unnest($14::integer[]) AS to_failures,
+                   unnest($15::timestamptz[]) AS wake_at,
+                   unnest($16::timestamptz[]) AS promise_at) AS u
      WHERE o.tenant_id = u.tenant_id AND o.id = u.id
        AND o.state = u.from_state AND o.version = u.from_version AND o.attempts = u.from_attempts
     RETURNING 1
@@ -370,6 +379,7 @@ type MoveOrdersParams struct {
 	PaymentTransfers     []uuid.UUID
 	ReservationsExpireAt []time.Time
 	ToAttempts           []int32
+	ToFailures           []int32
 	WakesAt              []time.Time
 	PromisesAt           []time.Time
 }
@@ -392,6 +402,7 @@ func (q *Queries) MoveOrders(ctx context.Context, db DBTX, arg MoveOrdersParams)
 		arg.PaymentTransfers,
 		arg.ReservationsExpireAt,
 		arg.ToAttempts,
+		arg.ToFailures,
 		arg.WakesAt,
 		arg.PromisesAt,
 	)
@@ -438,7 +449,7 @@ func (q *Queries) ReadLines(ctx context.Context, db DBTX, arg ReadLinesParams) (
 }
 
 const ReadOrders = `-- name: ReadOrders :many
-SELECT o.tenant_id, o.id, o.customer_account, o.merchant_account, o.location, o.slot_id, o.currency, o.total, o.state, o.version, o.reason, o.client_reference, o.metadata, o.payment_state, o.payment_transfer_id, o.reservation_expires_at, o.attempts, o.wake_at, o.promise_at, o.created_at, o.updated_at
+SELECT o.tenant_id, o.id, o.customer_account, o.merchant_account, o.location, o.slot_id, o.currency, o.total, o.state, o.version, o.reason, o.client_reference, o.metadata, o.payment_state, o.payment_transfer_id, o.reservation_expires_at, o.attempts, o.wake_at, o.promise_at, o.created_at, o.updated_at, o.lane, o.failures
   FROM (SELECT unnest($1::uuid[]) AS tenant_id, unnest($2::uuid[]) AS id) AS u
   JOIN orders o ON o.tenant_id = u.tenant_id AND o.id = u.id
 `
@@ -480,6 +491,60 @@ func (q *Queries) ReadOrders(ctx context.Context, db DBTX, arg ReadOrdersParams)
 			&i.PromiseAt,
 			&i.CreatedAt,
 			&i.UpdatedAt,
+			&i.Lane,
+			&i.Failures,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const SystemDeadLetters = `-- name: SystemDeadLetters :many
+SELECT o.tenant_id, o.id, o.customer_account, o.merchant_account, o.location, o.slot_id, o.currency, o.total, o.state, o.version, o.reason, o.client_reference, o.metadata, o.payment_state, o.payment_transfer_id, o.reservation_expires_at, o.attempts, o.wake_at, o.promise_at, o.created_at, o.updated_at, o.lane, o.failures FROM orders o
+ WHERE (o.failures >= 5 OR o.reason = 'poison')
+ ORDER BY o.updated_at DESC
+ LIMIT $1
+`
+
+// SystemDeadLetters reads what was given up, the latest first. The partial index holds nothing else.
+func (q *Queries) SystemDeadLetters(ctx context.Context, db DBTX, pageSize int32) ([]Orders, error) {
+	rows, err := db.Query(ctx, SystemDeadLetters, pageSize)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Orders
+	for rows.Next() {
+		var i Orders
+		if err := rows.Scan(
+			&i.TenantID,
+			&i.ID,
+			&i.CustomerAccount,
+			&i.MerchantAccount,
+			&i.Location,
+			&i.SlotID,
+			&i.Currency,
+			&i.Total,
+			&i.State,
+			&i.Version,
+			&i.Reason,
+			&i.ClientReference,
+			&i.Metadata,
+			&i.PaymentState,
+			&i.PaymentTransferID,
+			&i.ReservationExpiresAt,
+			&i.Attempts,
+			&i.WakeAt,
+			&i.PromiseAt,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.Lane,
+			&i.Failures,
 		); err != nil {
 			return nil, err
 		}
@@ -526,7 +591,7 @@ UPDATE orders o
          LIMIT $2
            FOR NO KEY UPDATE SKIP LOCKED) lost
  WHERE o.tenant_id = lost.tenant_id AND o.id = lost.id
-RETURNING o.tenant_id, o.id, o.customer_account, o.merchant_account, o.location, o.slot_id, o.currency, o.total, o.state, o.version, o.reason, o.client_reference, o.metadata, o.payment_state, o.payment_transfer_id, o.reservation_expires_at, o.attempts, o.wake_at, o.promise_at, o.created_at, o.updated_at
+RETURNING o.tenant_id, o.id, o.customer_account, o.merchant_account, o.location, o.slot_id, o.currency, o.total, o.state, o.version, o.reason, o.client_reference, o.metadata, o.payment_state, o.payment_transfer_id, o.reservation_expires_at, o.attempts, o.wake_at, o.promise_at, o.created_at, o.updated_at, o.lane, o.failures
 `
 
 type SystemWakeForgottenParams struct {
@@ -568,6 +633,8 @@ func (q *Queries) SystemWakeForgotten(ctx context.Context, db DBTX, arg SystemWa
 			&i.PromiseAt,
 			&i.CreatedAt,
 			&i.UpdatedAt,
+			&i.Lane,
+			&i.Failures,
 		); err != nil {
 			return nil, err
 		}

@@ -86,11 +86,13 @@ func (q *Queries) FindHandled(ctx context.Context, db DBTX, arg FindHandledParam
 }
 
 const InsertDeliveries = `-- name: InsertDeliveries :exec
-INSERT INTO deliveries (consumer, tenant_id, aggregate_id, seq, type, reference, wake_at, created_at)
-SELECT u.consumer, u.tenant_id, u.aggregate_id, u.seq, u.type, u.reference, $1::timestamptz, $1::timestamptz
+INSERT INTO deliveries (consumer, tenant_id, aggregate_id, seq, type, reference, lane, wake_at, created_at)
+SELECT u.consumer, u.tenant_id, u.aggregate_id, u.seq, u.type, u.reference, u.lane, $1::timestamptz,
+       $1::timestamptz
   FROM (SELECT unnest($2::text[]) AS consumer, unnest($3::uuid[]) AS tenant_id,
                unnest($4::uuid[]) AS aggregate_id, unnest($5::integer[]) AS seq,
-               unnest($6::text[]) AS type, unnest($7::text[]) AS reference) AS u
+               unnest($6::text[]) AS type, unnest($7::text[]) AS reference,
+               unnest($8::smallint[]) AS lane) AS u
 `
 
 type InsertDeliveriesParams struct {
@@ -101,6 +103,7 @@ type InsertDeliveriesParams struct {
 	Seqs       []int32
 	Types      []string
 	Refs       []string
+	Lanes      []int16
 }
 
 // InsertDeliveries stores what consumers have to handle, with the events that it tells of.
@@ -113,6 +116,7 @@ func (q *Queries) InsertDeliveries(ctx context.Context, db DBTX, arg InsertDeliv
 		arg.Seqs,
 		arg.Types,
 		arg.Refs,
+		arg.Lanes,
 	)
 	return err
 }
@@ -147,7 +151,7 @@ func (q *Queries) InsertHandled(ctx context.Context, db DBTX, arg InsertHandledP
 }
 
 const ReadDeliveries = `-- name: ReadDeliveries :many
-SELECT d.tenant_id, d.aggregate_id, d.seq, d.type, d.reference
+SELECT d.consumer, d.tenant_id, d.aggregate_id, d.seq, d.type, d.reference, d.wake_at, d.created_at, d.lane, d.attempts, d.failures
   FROM (SELECT unnest($1::uuid[]) AS tenant_id, unnest($2::uuid[]) AS aggregate_id,
                unnest($3::integer[]) AS seq) AS u
   JOIN deliveries d ON d.consumer = $4 AND d.tenant_id = u.tenant_id
@@ -161,16 +165,8 @@ type ReadDeliveriesParams struct {
 	Consumer   string
 }
 
-type ReadDeliveriesRow struct {
-	TenantID    uuid.UUID
-	AggregateID uuid.UUID
-	Seq         int32
-	Type        string
-	Reference   string
-}
-
 // ReadDeliveries reads deliveries that are still to be handled.
-func (q *Queries) ReadDeliveries(ctx context.Context, db DBTX, arg ReadDeliveriesParams) ([]ReadDeliveriesRow, error) {
+func (q *Queries) ReadDeliveries(ctx context.Context, db DBTX, arg ReadDeliveriesParams) ([]Deliveries, error) {
 	rows, err := db.Query(ctx, ReadDeliveries,
 		arg.Tenants,
 		arg.Aggregates,
@@ -181,15 +177,97 @@ func (q *Queries) ReadDeliveries(ctx context.Context, db DBTX, arg ReadDeliverie
 		return nil, err
 	}
 	defer rows.Close()
-	var items []ReadDeliveriesRow
+	var items []Deliveries
 	for rows.Next() {
-		var i ReadDeliveriesRow
+		var i Deliveries
 		if err := rows.Scan(
+			&i.Consumer,
 			&i.TenantID,
 			&i.AggregateID,
 			&i.Seq,
 			&i.Type,
 			&i.Reference,
+			&i.WakeAt,
+			&i.CreatedAt,
+			&i.Lane,
+			&i.Attempts,
+			&i.Failures,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const RetryDeliveries = `-- name: RetryDeliveries :exec
+UPDATE deliveries d
+   SET attempts = d.attempts + 1, failures = u.failures, wake_at = u.wake_at
+  FROM (SELECT unnest($2::uuid[]) AS tenant_id, unnest($3::uuid[]) AS aggregate_id,
+               unnest($4::integer[]) AS seq, unnest($5::integer[]) AS attempts,
+               unnest($6::integer[]) AS failures, unnest($7::timestamptz[]) AS wake_at) AS u
+ WHERE d.consumer = $1 AND d.tenant_id = u.tenant_id AND d.aggregate_id = u.aggregate_id
+   AND d.seq = u.seq AND d.attempts = u.attempts
+`
+
+type RetryDeliveriesParams struct {
+	Consumer     string
+	Tenants      []uuid.UUID
+	Aggregates   []uuid.UUID
+	Seqs         []int32
+	FromAttempts []int32
+	Failures     []int32
+	WakesAt      []time.Time
+}
+
+// RetryDeliveries sets the next try of deliveries that are still to be handled. One that somebody else tried
+// or handled meanwhile stays as it is.
+func (q *Queries) RetryDeliveries(ctx context.Context, db DBTX, arg RetryDeliveriesParams) error {
+	_, err := db.Exec(ctx, RetryDeliveries,
+		arg.Consumer,
+		arg.Tenants,
+		arg.Aggregates,
+		arg.Seqs,
+		arg.FromAttempts,
+		arg.Failures,
+		arg.WakesAt,
+	)
+	return err
+}
+
+const SystemDeadDeliveries = `-- name: SystemDeadDeliveries :many
+SELECT d.consumer, d.tenant_id, d.aggregate_id, d.seq, d.type, d.reference, d.wake_at, d.created_at, d.lane, d.attempts, d.failures FROM deliveries d
+ WHERE d.failures >= 5
+ ORDER BY d.created_at DESC
+ LIMIT $1
+`
+
+// SystemDeadDeliveries reads what could not be handled again and again, the latest first. The partial index
+// holds nothing else.
+func (q *Queries) SystemDeadDeliveries(ctx context.Context, db DBTX, pageSize int32) ([]Deliveries, error) {
+	rows, err := db.Query(ctx, SystemDeadDeliveries, pageSize)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Deliveries
+	for rows.Next() {
+		var i Deliveries
+		if err := rows.Scan(
+			&i.Consumer,
+			&i.TenantID,
+			&i.AggregateID,
+			&i.Seq,
+			&i.Type,
+			&i.Reference,
+			&i.WakeAt,
+			&i.CreatedAt,
+			&i.Lane,
+			&i.Attempts,
+			&i.Failures,
 		); err != nil {
 			return nil, err
 		}
@@ -203,7 +281,7 @@ func (q *Queries) ReadDeliveries(ctx context.Context, db DBTX, arg ReadDeliverie
 
 const SystemWakeForgottenDeliveries = `-- name: SystemWakeForgottenDeliveries :many
 UPDATE deliveries d
-   SET wake_at = statement_timestamp()
+   SET wake_at = statement_timestamp(), attempts = d.attempts + 1
   FROM (SELECT f.consumer, f.tenant_id, f.aggregate_id, f.seq FROM deliveries f
          WHERE f.consumer = $1 AND f.wake_at < $2::timestamptz
          ORDER BY f.wake_at
@@ -211,7 +289,7 @@ UPDATE deliveries d
            FOR NO KEY UPDATE SKIP LOCKED) lost
  WHERE d.consumer = lost.consumer AND d.tenant_id = lost.tenant_id AND d.aggregate_id = lost.aggregate_id
    AND d.seq = lost.seq
-RETURNING d.tenant_id, d.aggregate_id, d.seq, d.type, d.reference, d.wake_at
+RETURNING d.consumer, d.tenant_id, d.aggregate_id, d.seq, d.type, d.reference, d.wake_at, d.created_at, d.lane, d.attempts, d.failures
 `
 
 type SystemWakeForgottenDeliveriesParams struct {
@@ -220,33 +298,30 @@ type SystemWakeForgottenDeliveriesParams struct {
 	BatchSize int32
 }
 
-type SystemWakeForgottenDeliveriesRow struct {
-	TenantID    uuid.UUID
-	AggregateID uuid.UUID
-	Seq         int32
-	Type        string
-	Reference   string
-	WakeAt      time.Time
-}
-
 // SystemWakeForgottenDeliveries claims deliveries that were due before the horizon and have no live job,
-// and moves their wake-up to one common time; the same transaction enqueues them.
-func (q *Queries) SystemWakeForgottenDeliveries(ctx context.Context, db DBTX, arg SystemWakeForgottenDeliveriesParams) ([]SystemWakeForgottenDeliveriesRow, error) {
+// and moves their wake-up to one common time; the same transaction enqueues them. A forgotten one counts an
+// attempt: who comes back to it is stale.
+func (q *Queries) SystemWakeForgottenDeliveries(ctx context.Context, db DBTX, arg SystemWakeForgottenDeliveriesParams) ([]Deliveries, error) {
 	rows, err := db.Query(ctx, SystemWakeForgottenDeliveries, arg.Consumer, arg.Horizon, arg.BatchSize)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []SystemWakeForgottenDeliveriesRow
+	var items []Deliveries
 	for rows.Next() {
-		var i SystemWakeForgottenDeliveriesRow
+		var i Deliveries
 		if err := rows.Scan(
+			&i.Consumer,
 			&i.TenantID,
 			&i.AggregateID,
 			&i.Seq,
 			&i.Type,
 			&i.Reference,
 			&i.WakeAt,
+			&i.CreatedAt,
+			&i.Lane,
+			&i.Attempts,
+			&i.Failures,
 		); err != nil {
 			return nil, err
 		}

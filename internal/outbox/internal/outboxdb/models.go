@@ -3,3 +3,23 @@
 //   sqlc v1.31.1
 
 package outboxdb
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+)
+
+type Deliveries struct {
+	Consumer    string
+	TenantID    uuid.UUID
+	AggregateID uuid.UUID
+	Seq         int32
+	Type        string
+	Reference   string
+	WakeAt      time.Time
+	CreatedAt   time.Time
+	Lane        int16
+	Attempts    int32
+	Failures    int32
+}

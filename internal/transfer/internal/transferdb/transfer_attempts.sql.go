@@ -46,6 +46,68 @@ func (q *Queries) InsertAttempts(ctx context.Context, db DBTX, arg InsertAttempt
 	return err
 }
 
+const LastAttempts = `-- name: LastAttempts :many
+SELECT last.tenant_id, last.transfer_id, last.id, last.step, last.kind, last.detail, last.at, counted.times
+  FROM (SELECT unnest($1::uuid[]) AS tenant_id, unnest($2::uuid[]) AS transfer_id) AS u
+ CROSS JOIN LATERAL (
+       SELECT a.tenant_id, a.transfer_id, a.id, a.step, a.kind, a.detail, a.at FROM transfer_attempts a
+        WHERE a.tenant_id = u.tenant_id AND a.transfer_id = u.transfer_id
+        ORDER BY a.id DESC LIMIT 1) AS last
+ CROSS JOIN LATERAL (
+       SELECT count(*)::integer AS times
+         FROM (SELECT 1 FROM transfer_attempts b
+                WHERE b.tenant_id = u.tenant_id AND b.transfer_id = u.transfer_id
+                LIMIT $3) AS counting) AS counted
+`
+
+type LastAttemptsParams struct {
+	Tenants   []uuid.UUID
+	Transfers []uuid.UUID
+	CountMax  int32
+}
+
+type LastAttemptsRow struct {
+	TenantID   uuid.UUID
+	TransferID uuid.UUID
+	ID         uuid.UUID
+	Step       string
+	Kind       string
+	Detail     string
+	At         time.Time
+	Times      int32
+}
+
+// LastAttempts reads of each of some transfers the last call that gave no answer, and how many there were, up
+// to a bound. A transfer without one is missing from the result.
+func (q *Queries) LastAttempts(ctx context.Context, db DBTX, arg LastAttemptsParams) ([]LastAttemptsRow, error) {
+	rows, err := db.Query(ctx, LastAttempts, arg.Tenants, arg.Transfers, arg.CountMax)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LastAttemptsRow
+	for rows.Next() {
+		var i LastAttemptsRow
+		if err := rows.Scan(
+			&i.TenantID,
+			&i.TransferID,
+			&i.ID,
+			&i.Step,
+			&i.Kind,
+			&i.Detail,
+			&i.At,
+			&i.Times,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const ListAttempts = `-- name: ListAttempts :many
 SELECT a.tenant_id, a.transfer_id, a.id, a.step, a.kind, a.detail, a.at FROM transfer_attempts a
  WHERE a.tenant_id = $1 AND a.transfer_id = $2

@@ -1,0 +1,176 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"example.com/holdfast/internal/httpapi"
+	"example.com/holdfast/internal/idempotency"
+	"example.com/holdfast/internal/jobqueue"
+	"example.com/holdfast/internal/slots"
+	"example.com/holdfast/internal/transfer"
+)
+
+// The reasons of dead letters that no row has.
+const (
+	reasonNotNotified = "notification_failed"
+	reasonJobTries    = "attempts_exhausted"
+)
+
+// deadTransfers is what the transfer domain tells of what it gave up.
+type deadTransfers interface {
+	DeadLetters(ctx context.Context, limit int) ([]transfer.Transfer, error)
+	Tried(ctx context.Context, transfers []transfer.Ref) (map[transfer.Ref]transfer.Tried, error)
+}
+
+// Operations is what operators look at and change beside transfers, on the admin listener and by the command.
+type Operations struct {
+	pool      *pgxpool.Pool
+	transfers deadTransfers
+	doors     *doors
+}
+
+// NewOperations makes operations for a program that calls no dependency.
+func NewOperations(pool *pgxpool.Pool, transfers *transfer.Service) *Operations {
+	return &Operations{pool: pool, transfers: transfers, doors: &doors{}}
+}
+
+// Dependencies reads the limits in force, who has places, and how the doors of this process are, in the order
+// of their names. A dependency with a door but no limit yet is among them.
+func (o *Operations) Dependencies(ctx context.Context) ([]httpapi.Dependency, error) {
+	limits, err := slots.Limits(ctx, o.pool)
+	if err != nil {
+		return nil, err
+	}
+	byName := map[string]httpapi.Dependency{}
+	for _, l := range limits {
+		limit := limitOf(l)
+		d := httpapi.Dependency{Name: l.Dependency, Limit: &limit}
+		for _, h := range l.Holdings {
+			d.Holders = append(d.Holders, httpapi.Holder{Name: h.Holder, Places: h.Slots})
+		}
+		byName[l.Dependency] = d
+	}
+	for _, h := range o.doors.look() {
+		d := byName[h.Dependency]
+		d.Name, d.Door, d.Conditions = h.Dependency, doorOf(h), conditionsOf(h)
+		byName[h.Dependency] = d
+	}
+	return slices.SortedFunc(maps.Values(byName), func(a, b httpapi.Dependency) int {
+		return strings.Compare(a.Name, b.Name)
+	}), nil
+}
+
+func limitOf(l slots.Limit) httpapi.Limit {
+	return httpapi.Limit{Places: l.Places, Version: l.Version, Actor: l.Actor, Reason: l.Reason, SetAt: l.SetAt}
+}
+
+// SetLimit sets a limit once per key.
+func (o *Operations) SetLimit(
+	ctx context.Context, key idempotency.Keyed, c httpapi.LimitChange,
+	render func(httpapi.Limit) idempotency.Response,
+) (idempotency.Response, error) {
+	return idempotency.Run(ctx, o.pool, "set limit", key,
+		func(ctx context.Context, tx pgx.Tx, _ time.Time) (idempotency.Response, error) {
+			set, err := slots.AppendLimit(ctx, tx, slots.Change(c))
+			if err != nil {
+				return idempotency.Response{}, err
+			}
+			return render(limitOf(set)), nil
+		})
+}
+
+// Queues reads how long due work has waited.
+func (o *Operations) Queues(ctx context.Context) ([]httpapi.Queue, error) {
+	var out []httpapi.Queue
+	for _, name := range jobqueue.Queues() {
+		ages, err := jobqueue.ReadyAges(ctx, o.pool, name)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, httpapi.Queue{Name: name, Ages: ages[:]})
+	}
+	return out, nil
+}
+
+// DeadLetters reads the latest of each kind, and keeps the latest of all.
+func (o *Operations) DeadLetters(ctx context.Context, limit int) ([]httpapi.DeadLetter, error) {
+	transfers, err := o.givenUpTransfers(ctx, limit)
+	jobs, jobErr := o.givenUpJobs(ctx, limit)
+	if err := errors.Join(err, jobErr); err != nil {
+		return nil, err
+	}
+	all := slices.Concat(transfers, jobs)
+	slices.SortStableFunc(all, func(a, b httpapi.DeadLetter) int { return b.At.Compare(a.At) })
+	return all[:min(limit, len(all))], nil
+}
+
+func (o *Operations) givenUpTransfers(ctx context.Context, limit int) ([]httpapi.DeadLetter, error) {
+	dead, err := o.transfers.DeadLetters(ctx, limit)
+	if err != nil {
+		return nil, err
+	}
+	refs := make([]transfer.Ref, len(dead))
+	for i, t := range dead {
+		refs[i] = t.Ref
+	}
+	tried, err := o.transfers.Tried(ctx, refs)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]httpapi.DeadLetter, len(dead))
+	for i, t := range dead {
+		out[i] = deadTransfer(t, tried[t.Ref])
+	}
+	return out, nil
+}
+
+// deadTransfer says why and when a transfer was given up. What was tried in vain after its last move was about
+// the step that is given up now.
+func deadTransfer(t transfer.Transfer, tried transfer.Tried) httpapi.DeadLetter {
+	out := httpapi.DeadLetter{
+		Kind: httpapi.DeadTransfer, TenantID: t.TenantID, ID: t.ID.String(), Status: string(t.State),
+		Reason: t.Reason, Attempts: tried.Times, At: t.UpdatedAt,
+	}
+	if tried.Times > 0 {
+		out.LastError = fmt.Sprintf("%s: %s: %s", tried.Last.Step, tried.Last.Kind, tried.Last.Detail)
+	}
+	ended := t.Reason == transfer.ReasonPoison || t.Reason == transfer.ReasonAttempts
+	switch {
+	case ended:
+		return out
+	case t.Notification == transfer.NotificationFailed:
+		out.Reason = reasonNotNotified
+	default:
+		out.Reason = transfer.ReasonPoison
+	}
+	if tried.Last.At.After(out.At) {
+		out.At = tried.Last.At
+	}
+	return out
+}
+
+func (o *Operations) givenUpJobs(ctx context.Context, limit int) ([]httpapi.DeadLetter, error) {
+	dead, err := jobqueue.Discarded(ctx, o.pool, limit)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]httpapi.DeadLetter, len(dead))
+	for i, j := range dead {
+		out[i] = httpapi.DeadLetter{
+			Kind: httpapi.DeadJob, TenantID: uuid.Nil, ID: strconv.FormatInt(j.ID, 10), Job: j.Kind, Queue: j.Queue,
+			Reason: reasonJobTries, Attempts: int(j.Attempts), LastError: j.LastError, At: j.At,
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,87 @@
+package httpapi
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+
+	"example.com/holdfast/internal/httpapi/internal/adminapi"
+)
+
+// Queue is a queue with the age of the oldest due job of each of its lanes, the first lane first.
+type Queue struct {
+	Name string
+	Ages []time.Duration
+}
+
+// The kinds of a dead letter.
+const (
+	DeadTransfer = "transfer"
+	DeadOrder    = "order"
+	DeadJob      = "job"
+)
+
+// DeadLetter is something that was given up.
+type DeadLetter struct {
+	// Kind is one of the above. A job has no tenant and no Status, the others no Job and no Queue.
+	Kind     string
+	TenantID uuid.UUID
+	ID       string
+	Status   string
+	Job      string
+	Queue    string
+	// Reason is why it was given up, after how many Attempts, and what came of the last one.
+	Reason    string
+	Attempts  int
+	LastError string
+	At        time.Time
+}
+
+// Backlog tells of work that waits, and of work that was given up.
+type Backlog interface {
+	Queues(ctx context.Context) ([]Queue, error)
+	// DeadLetters are the latest so many, the latest first.
+	DeadLetters(ctx context.Context, limit int) ([]DeadLetter, error)
+}
+
+// ListQueues tells how long due work has waited.
+func (s *adminServer) ListQueues(
+	ctx context.Context, _ adminapi.ListQueuesRequestObject,
+) (adminapi.ListQueuesResponseObject, error) {
+	found, err := s.cfg.Backlog.Queues(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := adminapi.ListQueues200JSONResponse{Queues: make([]adminapi.Queue, len(found))}
+	for i, q := range found {
+		lanes := make([]adminapi.QueueLane, len(q.Ages))
+		for lane, age := range q.Ages {
+			lanes[lane] = adminapi.QueueLane{Lane: lane + 1, AgeSeconds: age.Seconds()}
+		}
+		out.Queues[i] = adminapi.Queue{Queue: q.Name, Lanes: lanes}
+	}
+	return out, nil
+}
+
+// ListDeadLetters tells what was given up. The errors are shown as they are: who signs in here may see them.
+func (s *adminServer) ListDeadLetters(
+	ctx context.Context, in adminapi.ListDeadLettersRequestObject,
+) (adminapi.ListDeadLettersResponseObject, error) {
+	limit, err := pageSize(in.Params.Limit)
+	if err != nil {
+		return nil, err
+	}
+	found, err := s.cfg.Backlog.DeadLetters(ctx, limit)
+	if err != nil {
+		return nil, err
+	}
+	out := adminapi.ListDeadLetters200JSONResponse{DeadLetters: make([]adminapi.DeadLetter, len(found))}
+	for i, d := range found {
+		out.DeadLetters[i] = adminapi.DeadLetter{
+			Kind: adminapi.DeadLetterKind(d.Kind), TenantID: d.TenantID, ID: d.ID, Status: d.Status, Job: d.Job,
+			Queue: d.Queue, Reason: d.Reason, Attempts: d.Attempts, LastError: d.LastError, At: d.At.UTC(),
+		}
+	}
+	return out, nil
+}

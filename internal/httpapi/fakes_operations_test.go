@@ -1,0 +1,111 @@
+package httpapi
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+
+	"example.com/holdfast/internal/idempotency"
+	"example.com/holdfast/internal/problem"
+	"example.com/holdfast/internal/transfer"
+)
+
+func (f *fakeService) Wake(ctx context.Context, ref transfer.Ref) error {
+	if err := f.enter(ctx); err != nil {
+		return err
+	}
+	f.woken = append(f.woken, ref)
+	return nil
+}
+
+func (f *fakeService) Attempts(ctx context.Context, ref transfer.Ref) ([]transfer.Attempt, error) {
+	if _, err := f.Get(ctx, ref); err != nil {
+		return nil, err
+	}
+	return []transfer.Attempt{{Step: "screen", Kind: "timeout", Detail: "risk_api screen timed out", At: noon}}, nil
+}
+
+func (f *fakeService) Postures(ctx context.Context, tenantID uuid.UUID, limit int) ([]transfer.Posture, error) {
+	if err := f.enter(ctx); err != nil || tenantID != acme {
+		return nil, err
+	}
+	return f.postures[:min(limit, len(f.postures))], nil
+}
+
+func (f *fakeService) ChangePosture(
+	ctx context.Context, key idempotency.Keyed, p transfer.Posture,
+	render func(transfer.Posture) idempotency.Response,
+) (idempotency.Response, error) {
+	if err := f.enter(ctx); err != nil {
+		return idempotency.Response{}, err
+	}
+	if p.TenantID != acme {
+		return idempotency.Response{}, problem.New(problem.NotFound, "Tenant %s does not exist.", p.TenantID)
+	}
+	return f.once(key, func() (idempotency.Response, error) {
+		p.Version, p.SetAt = int32(len(f.postures))+1, noon
+		f.postures = append([]transfer.Posture{p}, f.postures...)
+		return render(p), nil
+	})
+}
+
+// fakeOperations stands for the rest of what operators look at: one dependency with a door, one without
+// anything, and a dead letter of each kind.
+type fakeOperations struct{ *fakeService }
+
+func (f fakeOperations) Dependencies(ctx context.Context) ([]Dependency, error) {
+	if err := f.enter(ctx); err != nil {
+		return nil, err
+	}
+	return []Dependency{{Name: "notification_api"}, {
+		Name:    "risk_api",
+		Limit:   &Limit{Places: 8, Version: 2, Actor: "operator:kim", Reason: "moved", SetAt: noon},
+		Holders: []Holder{{"worker-1", 5}, {"worker-2", 3}},
+		Door: &Door{
+			Breaker: "open", BreakerSince: noon, InFlight: 1, Waiting: 3, Limit: 2, Places: 5,
+			P95: 830 * time.Millisecond,
+		},
+		Conditions: []Condition{{"breaker_open", "critical", "It fails", "Look at it.", noon}},
+	}}, nil
+}
+
+func (f fakeOperations) SetLimit(
+	ctx context.Context, key idempotency.Keyed, c LimitChange, render func(Limit) idempotency.Response,
+) (idempotency.Response, error) {
+	if err := f.enter(ctx); err != nil {
+		return idempotency.Response{}, err
+	}
+	switch {
+	case c.Places < 1:
+		return idempotency.Response{}, problem.Invalid("/places", "has to be 1 to 1000")
+	case c.Dependency != "risk_api" && c.Dependency != "notification_api":
+		return idempotency.Response{}, problem.New(problem.NotFound, "There is no dependency of this name.")
+	}
+	return f.once(key, func() (idempotency.Response, error) {
+		f.limits = append(f.limits, c)
+		return render(Limit{Places: c.Places, Version: 3, Actor: c.Actor, Reason: c.Reason, SetAt: noon}), nil
+	})
+}
+
+func (f fakeOperations) Queues(ctx context.Context) ([]Queue, error) {
+	if err := f.enter(ctx); err != nil {
+		return nil, err
+	}
+	return []Queue{{Name: "risk_api", Ages: []time.Duration{12 * time.Millisecond, 3500 * time.Millisecond, 0, 0}}}, nil
+}
+
+func (f fakeOperations) DeadLetters(ctx context.Context, limit int) ([]DeadLetter, error) {
+	if err := f.enter(ctx); err != nil {
+		return nil, err
+	}
+	dead := []DeadLetter{
+		{
+			Kind: DeadTransfer, TenantID: acme, ID: known.String(), Status: "failed", Reason: "attempts_exhausted",
+			Attempts: 12, LastError: "timed out", At: noon,
+		},
+		{Kind: DeadOrder, TenantID: acme, ID: known.String(), Status: "canceled", Reason: "poison", At: noon},
+		{Kind: DeadJob, ID: "4711", Job: "transfer_screen", Queue: "risk_api", Reason: "attempts_exhausted", At: noon},
+	}
+	return dead[:min(limit, len(dead))], nil
+}
