@@ -1,6 +1,7 @@
 package drill
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -100,15 +101,13 @@ func lookedAt(from time.Time, d time.Duration, n float64) []sample {
 func TestALimitThatIsExceededOrLeftUnusedFails(t *testing.T) {
 	t.Parallel()
 	from := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	limits := []inForce{{places: 8, from: from, to: from.Add(20 * time.Second)}}
+	limit := inForce{places: 8, from: from, to: from.Add(20 * time.Second)}
 	holds := func(samples ...[]sample) (bool, bool) {
-		var all []sample
-		for _, s := range samples {
-			all = append(all, s...)
-		}
-		claims := keptLimits(all, limits)
-		require.Len(t, claims, 2)
-		return claims[0].Holds, claims[1].Holds
+		all := slices.Concat(samples...)
+		kept, used := keptLimits(all, limit), usedLimits(all, limit)
+		require.Len(t, kept, 1)
+		require.Len(t, used, 1)
+		return kept[0].Holds, used[0].Holds
 	}
 	later := from.Add(limitSettles)
 	kept, used := holds(lookedAt(later, 10*time.Second, 8))
@@ -123,7 +122,7 @@ func TestALimitThatIsExceededOrLeftUnusedFails(t *testing.T) {
 	require.False(t, used, "most of the time")
 	kept, used = holds()
 	require.False(t, kept || used, "nobody looked")
-	kept, _ = holds(lookedAt(limits[0].to, time.Second, 100), lookedAt(later, time.Second, 8))
+	kept, _ = holds(lookedAt(limit.to, time.Second, 100), lookedAt(later, time.Second, 8))
 	require.True(t, kept, "later is another limit's time")
 }
 

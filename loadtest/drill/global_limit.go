@@ -24,13 +24,14 @@ const (
 
 // inForce is a limit with the time in which it held.
 type inForce struct {
+	what     string
 	places   int
 	from, to time.Time
 }
 
 func globalLimit() scenario {
 	return scenario{
-		name: "global-limit", most: 2 * time.Minute,
+		name: "global-limit", most: 3 * time.Minute,
 		about: "workers come, go and die, and the limit changes; calls at once never exceed it, and use it",
 		variants: []variant{{
 			play: func(ctx context.Context, s *stage) {
@@ -39,63 +40,77 @@ func globalLimit() scenario {
 				s.set(s.risk, func(k *simdep.Knobs) { k.Latency.P50 = saturatedMillis })
 				calls := s.inFlight(ctx, s.risk)
 				s.begin(ctx, t.sendsTransfers(saturatingRate))
-				limits := []inForce{s.underLimit(ctx, riskLimit, func() {
-					s.during(ctx, "3 workers", s.long(10*time.Second))
-					s.startWorkers(ctx, 2)
-					s.during(ctx, "2 more", s.long(10*time.Second))
-					_, ended := s.drain(s.oldest())
-					s.do(func() error { return ended })
-					s.during(ctx, "one drained", s.long(10*time.Second))
-					s.kill(s.oldest())
-					s.during(ctx, "one killed", s.long(10*time.Second))
-				})}
-				for _, places := range []int{3, 12} {
-					s.setLimit(ctx, "risk_api", places)
-					limits = append(limits, s.underLimit(ctx, places, func() {
-						s.during(ctx, fmt.Sprintf("limit %d", places), limitSettles+s.long(10*time.Second))
-					}))
-				}
+				three := s.underLimit(ctx, "3 workers", riskLimit)
+				s.startWorkers(ctx, 2)
+				five := s.underLimit(ctx, "2 workers more", riskLimit)
+				_, ended := s.drain(s.oldest())
+				s.do(func() error { return ended })
+				drained := s.underLimit(ctx, "one drained", riskLimit)
+				s.kill(s.oldest())
+				killed := s.underLimit(ctx, "one killed", riskLimit)
+				s.setLimit(ctx, "risk_api", 3)
+				lower := s.underLimit(ctx, "limit 3", 3)
+				s.setLimit(ctx, "risk_api", 12)
+				higher := s.underLimit(ctx, "limit 12", 12)
 				seen := s.end(calls)
 				s.settle(ctx)
-				s.claim(keptLimits(seen, limits)...)
+				all := inForce{what: "workers come, go and die", places: riskLimit, from: three.from, to: killed.to}
+				s.claim(keptLimits(seen, all, lower, higher)...)
+				s.claim(usedLimits(seen, three, five, drained, killed, lower, higher)...)
 			},
 		}},
 	}
 }
 
-// underLimit does something while a limit is in force.
-func (s *stage) underLimit(ctx context.Context, places int, what func()) inForce {
-	l := inForce{places: places, from: s.run.o.Now()}
-	if s.going(ctx) {
-		what()
-	}
+// underLimit lets the load run while a limit is in force, long enough to settle and to be looked at.
+func (s *stage) underLimit(ctx context.Context, what string, places int) inForce {
+	l := inForce{what: what, places: places, from: s.run.o.Now()}
+	s.during(ctx, what, limitSettles+s.long(10*time.Second))
 	l.to = s.run.o.Now()
 	return l
 }
 
-// keptLimits claims of each limit that it was never exceeded, and that it was used. The first seconds after a
-// change belong to what was in flight before it.
-func keptLimits(seen []sample, limits []inForce) []Claim {
+// looks are the samples of the time in which a limit held and what was before it had ended.
+func (l inForce) looks(seen []sample) []float64 {
+	var all []float64
+	for _, one := range seen {
+		if !one.at.Before(l.from.Add(limitSettles)) && one.at.Before(l.to) {
+			all = append(all, one.value)
+		}
+	}
+	return all
+}
+
+// keptLimits claims that limits were never exceeded.
+func keptLimits(seen []sample, limits ...inForce) []Claim {
 	var claims []Claim
 	for _, l := range limits {
-		most, used, all := 0.0, 0, 0
-		for _, one := range seen {
-			if one.at.Before(l.from.Add(limitSettles)) || !one.at.Before(l.to) {
-				continue
-			}
-			all++
-			most = max(most, one.value)
-			if one.value >= usedShare*float64(l.places) {
+		looks, most := l.looks(seen), 0.0
+		for _, n := range looks {
+			most = max(most, n)
+		}
+		claims = append(claims, Claim{
+			Name:     "calls at once at the risk service: " + l.what,
+			Expected: fmt.Sprintf("at most %d", l.places),
+			Measured: fmt.Sprintf("%.0f in %d looks", most, len(looks)),
+			Holds:    len(looks) >= samplesMin && most <= float64(l.places),
+		})
+	}
+	return claims
+}
+
+// usedLimits claims that limits were used.
+func usedLimits(seen []sample, limits ...inForce) []Claim {
+	var claims []Claim
+	for _, l := range limits {
+		looks, used := l.looks(seen), 0
+		for _, n := range looks {
+			if n >= usedShare*float64(l.places) {
 				used++
 			}
 		}
-		share := float64(used) / float64(max(all, 1))
-		claims = append(claims, Claim{
-			Name:     fmt.Sprintf("calls at once at the risk service, limit %d", l.places),
-			Expected: fmt.Sprintf("at most %d", l.places),
-			Measured: fmt.Sprintf("%.0f in %d looks", most, all),
-			Holds:    all >= samplesMin && most <= float64(l.places),
-		}, atLeast(fmt.Sprintf("part of the time in which limit %d is used", l.places), share, usedMostly))
+		claims = append(claims, atLeast("part of the looks in which the limit is used: "+l.what,
+			float64(used)/float64(max(len(looks), 1)), usedMostly))
 	}
 	return claims
 }

@@ -12,8 +12,9 @@ const (
 	lostPayouts = 10_000
 	// lostRate is how many payouts a second are asked for.
 	lostRate = 150
-	// lateMillis is when a submission arrives whose caller has left.
+	// lateMillis is when a submission arrives whose caller has left, which lateShare of them do.
 	lateMillis = 500
+	lateShare  = 0.2
 )
 
 func lostReplies() scenario {
@@ -31,14 +32,15 @@ func lostReplies() scenario {
 			{
 				name: "keys ignored, late arrivals", settings: settings,
 				play: func(ctx context.Context, s *stage) {
-					s.losesReplies(ctx, simdep.Knobs{IgnoreKeys: true, ArriveLate: lateMillis, HangRate: 0.5})
+					s.losesReplies(ctx, simdep.Knobs{IgnoreKeys: true, ArriveLate: lateMillis, HangRate: lateShare})
 				},
 			},
 		},
 	}
 }
 
-// losesReplies pays out while the rail answers no submission, and claims that each is paid once.
+// losesReplies pays out while the rail answers no submission, lets it answer again, and claims that what was
+// paid is settled, each once.
 func (s *stage) losesReplies(ctx context.Context, rail simdep.Knobs) {
 	s.startWorkers(ctx, 2)
 	t := s.caller(0)
@@ -54,6 +56,8 @@ func (s *stage) losesReplies(ctx context.Context, rail simdep.Knobs) {
 		defer t.mu.Unlock()
 		return len(t.transfers) >= wanted, nil
 	})
+	s.heal(s.rail)
+	s.phase("the rail answers again")
 	s.settle(ctx)
 	settled := s.count(ctx, "SELECT count(*) FROM transfers t WHERE t.payout AND t.state = 'settled'")
 	j := s.rail.Journal()
