@@ -10,6 +10,8 @@ import (
 const (
 	// dueMax is how soon after its acceptance a transfer's first call ends where nothing is wrong.
 	dueMax = time.Second
+	// nowAndThen is the part of the calls that fails: less than the budget of retries bears.
+	nowAndThen = 0.03
 	// retriedMax is how soon a transfer settles whose calls fail now and then.
 	retriedMax = 10 * time.Second
 )
@@ -32,7 +34,7 @@ func skewed(ctx context.Context, s *stage) {
 	s.begin(ctx, t.sendsTransfers(30), t.placesOrders(5), t.sendsPayouts(5))
 	s.during(ctx, "warm", time.Second)
 	calm := s.during(ctx, "nothing is wrong", s.long(20*time.Second))
-	s.set(s.risk, func(k *simdep.Knobs) { k.ErrorRate = 0.2 })
+	s.set(s.risk, func(k *simdep.Knobs) { k.ErrorRate = nowAndThen })
 	failing := s.during(ctx, "the risk service fails now and then", s.long(20*time.Second))
 	s.set(s.risk, func(k *simdep.Knobs) { k.Latency.P50 = inHandMillis })
 	s.during(ctx, "calls in hand", s.long(10*time.Second))
