@@ -120,6 +120,14 @@ func none(name string, found []string) Claim {
 	return c
 }
 
+// drained claims that what was open when the load ended has ended, and within the promise.
+func drained(took time.Duration, all bool) Claim {
+	return Claim{
+		Name:     "what was open after the load ended within the promise",
+		Expected: "at most " + short(promise), Measured: short(took), Holds: all && took <= promise,
+	}
+}
+
 // shown claims that something was seen.
 func shown(name string, seen bool, measured string) Claim {
 	return Claim{Name: name, Expected: "yes", Measured: measured, Holds: seen}

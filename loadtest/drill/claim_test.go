@@ -67,6 +67,13 @@ func TestNumbersBeyondTheirBoundFail(t *testing.T) {
 	require.Equal(t, "0.49", atLeast("x", 0.49, 0.5).Measured)
 }
 
+func TestADrainThatIsLateOrNotDoneFails(t *testing.T) {
+	t.Parallel()
+	require.True(t, drained(promise, true).Holds)
+	require.False(t, drained(promise+1, true).Holds)
+	require.False(t, drained(0, false).Holds)
+}
+
 func TestWhatWasFoundFails(t *testing.T) {
 	t.Parallel()
 	require.True(t, none("x", nil).Holds)

@@ -45,7 +45,7 @@ func globalLimit() scenario {
 				five := s.underLimit(ctx, "2 workers more", riskLimit)
 				_, ended := s.drain(s.oldest())
 				s.do(func() error { return ended })
-				drained := s.underLimit(ctx, "one drained", riskLimit)
+				fewer := s.underLimit(ctx, "one drained", riskLimit)
 				s.kill(s.oldest())
 				killed := s.underLimit(ctx, "one killed", riskLimit)
 				s.setLimit(ctx, "risk_api", 3)
@@ -56,7 +56,7 @@ func globalLimit() scenario {
 				s.settle(ctx)
 				all := inForce{what: "workers come, go and die", places: riskLimit, from: three.from, to: killed.to}
 				s.claim(keptLimits(seen, all, lower, higher)...)
-				s.claim(usedLimits(seen, three, five, drained, killed, lower, higher)...)
+				s.claim(usedLimits(seen, three, five, fewer, killed, lower, higher)...)
 			},
 		}},
 	}

@@ -113,10 +113,7 @@ func (s *stage) settle(ctx context.Context) {
 		if err != nil {
 			return err
 		}
-		s.claim(Claim{
-			Name:     "what was open after the load ended within the promise",
-			Expected: "at most " + short(promise), Measured: short(took), Holds: all && took <= promise,
-		})
+		s.claim(drained(took, all))
 		return nil
 	})
 	s.claim(

@@ -83,10 +83,8 @@ func (s *stage) besideTheFault(ctx context.Context, calm, fault *phase) {
 // atTheFault claims that the fault is seen where it is, and that nobody makes it worse.
 func (s *stage) atTheFault(ages []sample, fault *phase) {
 	age, looks := largest(ages, fault)
-	s.claim(Claim{
-		Name: "the age of the risk queue shows the fault", Expected: "above 0 s",
-		Measured: short(time.Duration(age * float64(time.Second))), Holds: looks > 0 && age > 0,
-	})
+	s.claim(shown("the age of the risk queue shows the fault", looks > 0 && age > 0,
+		short(time.Duration(age*float64(time.Second)))))
 	j := s.risk.Journal()
 	s.claim(
 		atMost("calls at once at the risk service", j.MaxConcurrent, riskLimit),
