@@ -54,7 +54,7 @@ func globalLimit() scenario {
 				higher := s.underLimit(ctx, "limit 12", 12)
 				seen := s.end(calls)
 				s.settle(ctx)
-				all := inForce{what: "workers come, go and die", places: riskLimit, from: three.from, to: killed.to}
+				all := inForce{"workers come, go and die", riskLimit, three.from, killed.to}
 				s.claim(keptLimits(seen, all, lower, higher)...)
 				s.claim(usedLimits(seen, three, five, fewer, killed, lower, higher)...)
 			},

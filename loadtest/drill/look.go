@@ -196,10 +196,11 @@ func (s *stage) effectsOnce() {
 	if s.err != nil {
 		return
 	}
+	risk, notify, rail := s.risk.Journal(), s.notify.Journal(), s.rail.Journal()
 	s.claim(
-		atMost("effects beyond the first under a key at the risk service", s.risk.Journal().Doubled, 0),
-		atMost("effects beyond the first under a key at the notification service", s.notify.Journal().Doubled, 0),
-		atMost("transfers that were paid twice by the rail", s.rail.Journal().TransfersPaidTwice, 0),
+		atMost("effects beyond the first under a key at the risk service", risk.Doubled, 0),
+		atMost("effects beyond the first under a key at the notification service", notify.Doubled, 0),
+		atMost("transfers that were paid twice by the rail", rail.TransfersPaidTwice, 0),
 	)
 }
 

@@ -32,7 +32,9 @@ func lostReplies() scenario {
 			{
 				name: "keys ignored, late arrivals", settings: settings,
 				play: func(ctx context.Context, s *stage) {
-					s.losesReplies(ctx, simdep.Knobs{IgnoreKeys: true, ArriveLate: lateMillis, HangRate: lateShare})
+					s.losesReplies(ctx, simdep.Knobs{
+						IgnoreKeys: true, ArriveLate: lateMillis, HangRate: lateShare,
+					})
 				},
 			},
 		},

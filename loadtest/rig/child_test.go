@@ -30,9 +30,9 @@ func TestMain(m *testing.M) {
 
 // answerAll says ready and answers each line with its length, until there are no more.
 func answerAll() {
-	fmt.Fprintln(os.Stdout, `{"pid":`, os.Getpid(), `}`)
+	_, _ = fmt.Fprintln(os.Stdout, `{"pid":`, os.Getpid(), `}`)
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
-		fmt.Fprintln(os.Stdout, len(lines.Text()))
+		_, _ = fmt.Fprintln(os.Stdout, len(lines.Text()))
 	}
 }
 
