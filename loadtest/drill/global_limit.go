@@ -103,14 +103,17 @@ func keptLimits(seen []sample, limits ...inForce) []Claim {
 func usedLimits(seen []sample, limits ...inForce) []Claim {
 	var claims []Claim
 	for _, l := range limits {
-		looks, used := l.looks(seen), 0
+		looks, used, sum := l.looks(seen), 0, 0.0
 		for _, n := range looks {
+			sum += n
 			if n >= usedShare*float64(l.places) {
 				used++
 			}
 		}
-		claims = append(claims, atLeast("part of the looks in which the limit is used: "+l.what,
-			float64(used)/float64(max(len(looks), 1)), usedMostly))
+		all := float64(max(len(looks), 1))
+		c := atLeast("part of the looks in which the limit is used: "+l.what, float64(used)/all, usedMostly)
+		c.Measured += fmt.Sprintf(", on average %.1f of %d", sum/all, l.places)
+		claims = append(claims, c)
 	}
 	return claims
 }
