@@ -74,7 +74,7 @@ type fakeService struct {
 func newFake() *fakeService {
 	return &fakeService{
 		keys: map[string]idempotency.Response{}, hashes: map[string]hash{},
-		real: transfer.NewService(transfer.Config{}),
+		real: transfer.NewService(transfer.Config{Now: time.Now}), //nolint:forbidigo // lanes go by a clock
 	}
 }
 
