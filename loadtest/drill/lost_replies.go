@@ -27,13 +27,22 @@ func lostReplies() scenario {
 		variants: []variant{
 			{
 				name: "paid, then no answer", settings: settings,
-				play: func(ctx context.Context, s *stage) { s.losesReplies(ctx, simdep.Knobs{}) },
+				play: func(ctx context.Context, s *stage) {
+					s.losesReplies(ctx, simdep.Knobs{TimeoutAfterSuccessRate: 1})
+				},
+			},
+			{
+				name: "every other answer lost", settings: settings,
+				play: func(ctx context.Context, s *stage) {
+					s.losesReplies(ctx, simdep.Knobs{TimeoutAfterSuccessRate: 0.5})
+				},
 			},
 			{
 				name: "keys ignored, late arrivals", settings: settings,
 				play: func(ctx context.Context, s *stage) {
 					s.losesReplies(ctx, simdep.Knobs{
 						IgnoreKeys: true, ArriveLate: lateMillis, HangRate: lateShare,
+						TimeoutAfterSuccessRate: 1 - lateShare,
 					})
 				},
 			},
@@ -41,18 +50,18 @@ func lostReplies() scenario {
 	}
 }
 
-// losesReplies pays out while the rail answers no submission, lets it answer again, and claims that what was
+// losesReplies pays out while the rail loses answers, lets it answer again, and claims that what was
 // paid is settled, each once.
 func (s *stage) losesReplies(ctx context.Context, rail simdep.Knobs) {
 	s.startWorkers(ctx, 2)
 	t := s.caller(0)
 	s.do(func() error {
-		rail.Latency, rail.TimeoutAfterSuccessRate = calm().Latency, 1-rail.HangRate
+		rail.Latency = calm().Latency
 		return s.rail.SetKnobs(rail)
 	})
 	wanted := s.times(lostPayouts)
 	s.begin(ctx, t.sendsPayouts(lostRate))
-	s.phase("no submission is answered")
+	s.phase("answers are lost")
 	s.until(ctx, fmt.Sprintf("%d payouts", wanted), 5*time.Minute, func() (bool, error) {
 		t.mu.Lock()
 		defer t.mu.Unlock()
