@@ -483,7 +483,7 @@ type Order struct {
 	// PromiseAt The time by which the order has a final status. It moves once, when its units are reserved: then it is the time until which they are kept.
 	PromiseAt time.Time `json:"promise_at"`
 
-	// Reason Why it was canceled: `client`, `stock`, `slot`, `payment`, `expired` or `operator`.
+	// Reason Why it was canceled: `client`, `stock`, `slot`, `payment`, `expired`, `operator`, or `poison` if a step of it broke again and again.
 	Reason string `json:"reason,omitempty,omitzero"`
 
 	// ReservationExpiresAt How long its units are kept for it. Missing while nothing is reserved.

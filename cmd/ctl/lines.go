@@ -148,6 +148,8 @@ type deadLine struct {
 	TenantID  uuid.UUID `json:"tenant_id,omitzero"`
 	ID        string    `json:"id"`
 	Status    string    `json:"status,omitzero"`
+	Event     string    `json:"event,omitzero"`
+	Consumer  string    `json:"consumer,omitzero"`
 	Job       string    `json:"job,omitzero"`
 	Queue     string    `json:"queue,omitzero"`
 	Reason    string    `json:"reason"`
@@ -157,14 +159,18 @@ type deadLine struct {
 
 func lineOfDead(d httpapi.DeadLetter) deadLine {
 	return deadLine{
-		d.At.UTC(), d.Kind, d.TenantID, d.ID, d.Status, d.Job, d.Queue, d.Reason, d.Attempts, d.LastError,
+		d.At.UTC(), d.Kind, d.TenantID, d.ID, d.Status, d.Event, d.Consumer, d.Job, d.Queue, d.Reason, d.Attempts,
+		d.LastError,
 	}
 }
 
 func (l deadLine) cells() []string {
 	what := l.Status
-	if l.Kind == httpapi.DeadJob {
+	switch l.Kind {
+	case httpapi.DeadJob:
 		what = l.Job + " on " + l.Queue
+	case httpapi.DeadDelivery:
+		what = l.Event + " for " + l.Consumer
 	}
 	return []string{
 		clock(l.At), l.Kind, l.ID, cell(what), cell(l.Reason), strconv.Itoa(l.Attempts), cell(l.LastError),

@@ -14,6 +14,7 @@ import (
 	"example.com/holdfast/internal/app"
 	"example.com/holdfast/internal/config"
 	"example.com/holdfast/internal/httpapi"
+	"example.com/holdfast/internal/order"
 	"example.com/holdfast/internal/slots"
 	"example.com/holdfast/internal/tenancy"
 	"example.com/holdfast/internal/transfer"
@@ -47,7 +48,10 @@ func openDesk(ctx context.Context, cfg config.Config, out io.Writer) (desk, erro
 		return desk{}, err
 	}
 	transfers := transfer.NewService(transfer.Config{Pool: pool, Now: time.Now})
-	return desk{pool: pool, transfers: transfers, operations: app.NewOperations(pool, transfers), out: out}, nil
+	orders := order.NewService(order.Config{Pool: pool, Now: time.Now})
+	return desk{
+		pool: pool, transfers: transfers, operations: app.NewOperations(pool, transfers, orders), out: out,
+	}, nil
 }
 
 // actor is who changes something here, as histories name it.

@@ -49,7 +49,10 @@ func TestARefusalSaysWhenToComeBack(t *testing.T) {
 }
 
 // inLane puts every tenant into a lane.
-func inLane(lane int) func(uuid.UUID) int { return func(uuid.UUID) int { return lane } }
+func inLane(lane int) laneOf {
+	always := func(uuid.UUID) int { return lane }
+	return laneOf{always, always}
+}
 
 func TestWorkIsRefusedForTheAgeWhereItWouldWait(t *testing.T) {
 	t.Parallel()
@@ -67,6 +70,7 @@ func TestWorkIsRefusedForTheAgeWhereItWouldWait(t *testing.T) {
 		{"the database is slow", ages{db: lanes{old}}, 1, 0, 1, 1},
 		{"others flood the lane behind", ages{risk: lanes{0, old, old, old}, db: lanes{0, old, old, old}}, 1, 0, 0, 0},
 		{"the tenant floods", ages{risk: lanes{0, old}}, 2, 1, 0, 0},
+		{"the tenant floods with orders", ages{db: lanes{0, old}}, 2, 0, 1, 0},
 		{"the tenant floods for long", ages{risk: lanes{0, 0, paymentAgeMax}}, 3, 1, 1, 0},
 		{"those before the tenant's lane wait", ages{risk: lanes{old}}, 3, 1, 0, 0},
 		{"those behind the tenant's lane wait", ages{risk: lanes{0, 0, 0, old}}, 3, 0, 0, 0},
@@ -85,16 +89,21 @@ func TestWorkIsRefusedForTheAgeWhereItWouldWait(t *testing.T) {
 func TestTheLaneThatCountsIsThatOfTheTenant(t *testing.T) {
 	t.Parallel()
 	calm, flood := uuid.New(), uuid.New()
-	a := newAdmission(nil, time.Second, func(tenant uuid.UUID) int {
-		if tenant == flood {
-			return fairshare.Third
+	thirdIf := func(owner uuid.UUID) func(uuid.UUID) int {
+		return func(tenant uuid.UUID) int {
+			if tenant == owner {
+				return fairshare.Third
+			}
+			return fairshare.First
 		}
-		return fairshare.First
-	}, Env{})
-	a.ages.Store(&ages{risk: lanes{0, 0, time.Minute}})
-	for tenant, want := range map[uuid.UUID]float64{calm: 0, flood: 1} {
-		got := a.refused(httpapi.Admission{TenantID: tenant, Class: "standard", Creates: httpapi.CreatesTransfer})
-		require.InDelta(t, want, got, 1e-9)
+	}
+	a := newAdmission(nil, time.Second, laneOf{transfers: thirdIf(flood), orders: thirdIf(calm)}, Env{})
+	a.ages.Store(&ages{risk: lanes{0, 0, time.Minute}, db: lanes{0, 0, time.Minute}})
+	for tenant, want := range map[uuid.UUID][2]float64{calm: {0, 1}, flood: {1, 0}} {
+		r := httpapi.Admission{TenantID: tenant, Class: "standard", Creates: httpapi.CreatesTransfer}
+		require.InDelta(t, want[0], a.refused(r), 1e-9)
+		r.Creates = httpapi.CreatesOrder
+		require.InDelta(t, want[1], a.refused(r), 1e-9, "who floods with transfers may still order")
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"example.com/holdfast/internal/httpapi"
 	"example.com/holdfast/internal/idempotency"
 	"example.com/holdfast/internal/jobqueue"
+	"example.com/holdfast/internal/order"
 	"example.com/holdfast/internal/outbound"
 	"example.com/holdfast/internal/pgtest"
 	"example.com/holdfast/internal/problem"
@@ -33,6 +34,11 @@ type graveyard struct {
 func (g graveyard) DeadLetters(_ context.Context, limit int) ([]transfer.Transfer, error) {
 	return g.dead[:min(limit, len(g.dead))], g.err
 }
+
+// orderGraveyard is an order domain that has given up what a test says.
+type orderGraveyard []order.Order
+
+func (g orderGraveyard) DeadLetters(context.Context, int) ([]order.Order, error) { return g, nil }
 
 func (g graveyard) Tried(_ context.Context, _ []transfer.Ref) (map[transfer.Ref]transfer.Tried, error) {
 	return g.tried, nil
@@ -52,7 +58,7 @@ func lease(t *testing.T, pool *pgxpool.Pool, dependency string, places int) {
 func TestADependencyIsShownWithItsLimitItsHoldersAndItsDoor(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.New(t)
-	o := NewOperations(pool, nil)
+	o := NewOperations(pool, nil, nil)
 	none, err := o.Dependencies(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, none)
@@ -87,7 +93,7 @@ func TestADependencyIsShownWithItsLimitItsHoldersAndItsDoor(t *testing.T) {
 func TestALimitIsSetOncePerKeyWithItsActor(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.New(t)
-	o := NewOperations(pool, nil)
+	o := NewOperations(pool, nil, nil)
 	lease(t, pool, riskAPI, 8)
 	set := func(key string, c httpapi.LimitChange) (httpapi.Limit, bool, error) {
 		var got httpapi.Limit
@@ -127,7 +133,7 @@ func TestEveryQueueIsShownWithTheAgesOfItsLanes(t *testing.T) {
 INSERT INTO river_job (args, kind, max_attempts, queue, state, scheduled_at, priority)
 VALUES ('{}', 'ping', 3, 'risk_api', 'available', now() - interval '1 minute', 2)`)
 	require.NoError(t, err)
-	queues, err := NewOperations(pool, nil).Queues(t.Context())
+	queues, err := NewOperations(pool, nil, nil).Queues(t.Context())
 	require.NoError(t, err)
 	names := make([]string, len(queues))
 	for i, q := range queues {
@@ -154,7 +160,16 @@ VALUES (7, '{}', 'transfer_screen', 3, 'risk_api', 'discarded', 3, ARRAY['{"erro
 	}
 	late := early
 	late.Ref.ID, late.UpdatedAt = uuid.New(), now
-	o := &Operations{pool: pool, doors: &doors{}, transfers: graveyard{
+	stuck := order.Order{
+		Ref: order.Ref{TenantID: uuid.New(), ID: uuid.New()}, State: order.Reserved, Failures: 5, Attempts: 6,
+		UpdatedAt: now.Add(-2 * time.Hour),
+	}
+	_, err = pool.Exec(t.Context(), `
+INSERT INTO deliveries (consumer, tenant_id, aggregate_id, seq, type, reference, wake_at, created_at, attempts, failures)
+VALUES ('orders', $1, $2, 3, 'transfer.settled', 'order:1', now(), now() - interval '3 hours', 8, 5)`,
+		stuck.TenantID, stuck.ID)
+	require.NoError(t, err)
+	o := &Operations{pool: pool, doors: &doors{}, orders: orderGraveyard{stuck}, transfers: graveyard{
 		dead: []transfer.Transfer{late, early},
 		tried: map[transfer.Ref]transfer.Tried{late.Ref: {
 			Times: 12, Last: transfer.Attempt{Step: "screen", Kind: "timeout", Detail: "no answer"},
@@ -162,7 +177,7 @@ VALUES (7, '{}', 'transfer_screen', 3, 'risk_api', 'discarded', 3, ARRAY['{"erro
 	}}
 	dead, err := o.DeadLetters(t.Context(), 10)
 	require.NoError(t, err)
-	require.Len(t, dead, 3)
+	require.Len(t, dead, 5)
 	require.Equal(t, httpapi.DeadLetter{
 		Kind: httpapi.DeadTransfer, TenantID: late.TenantID, ID: late.ID.String(), Status: "failed",
 		Reason: "attempts_exhausted", Attempts: 12, LastError: "screen: timeout: no answer", At: now,
@@ -173,6 +188,15 @@ VALUES (7, '{}', 'transfer_screen', 3, 'risk_api', 'discarded', 3, ARRAY['{"erro
 		Attempts: 3, LastError: "last",
 	}, dead[1])
 	require.Equal(t, early.ID.String(), dead[2].ID)
+	require.Equal(t, httpapi.DeadLetter{
+		Kind: httpapi.DeadOrder, TenantID: stuck.TenantID, ID: stuck.ID.String(), Status: "reserved", Reason: "poison",
+		Attempts: 6, At: stuck.UpdatedAt,
+	}, dead[3])
+	dead[4].At = time.Time{}
+	require.Equal(t, httpapi.DeadLetter{
+		Kind: httpapi.DeadDelivery, TenantID: stuck.TenantID, ID: stuck.ID.String() + "/3", Event: "transfer.settled",
+		Consumer: "orders", Reason: "poison", Attempts: 8,
+	}, dead[4])
 
 	few, err := o.DeadLetters(t.Context(), 1)
 	require.NoError(t, err)
