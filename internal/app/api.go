@@ -109,15 +109,19 @@ func serving(draining *atomic.Bool) error {
 	return nil
 }
 
-// Start begins to commit, then to listen.
+// Start begins to commit, then to listen. What cannot start is stopped.
 func (a *API) Start(ctx context.Context) error {
 	a.transfers.Start(ctx)
 	a.orders.Start(ctx)
 	a.admission.start(ctx)
-	if err := a.admin.start(ctx); err != nil {
-		return err
+	err := a.admin.start(ctx)
+	if err == nil {
+		err = a.public.start(ctx)
 	}
-	return a.public.start(ctx)
+	if err != nil {
+		return errors.Join(err, a.Stop(ctx))
+	}
+	return nil
 }
 
 // Drain says that it is not ready, and serves on.

@@ -311,23 +311,27 @@ func TestASecondSignalEndsAtOnce(t *testing.T) {
 	require.NoError(t, child.Start())
 	t.Cleanup(func() { _ = child.Process.Kill() })
 	lines := bufio.NewScanner(out)
-	for _, line := range []string{"started", "ending"} {
+	said := func(line string) {
 		for lines.Scan() && lines.Text() != line {
 		}
 		require.Equal(t, line, lines.Text())
-		require.NoError(t, child.Process.Signal(syscall.SIGTERM))
 	}
-	waited := make(chan error, 1)
-	go func() { waited <- child.Wait() }()
-	var ended *exec.ExitError
-	eventually(t, "a further signal ends it", func() bool {
+	said("started")
+	require.NoError(t, child.Process.Signal(syscall.SIGTERM))
+	said("ending")
+	exited := make(chan error, 1)
+	go func() { exited <- child.Wait() }()
+	var end error
+	eventually(t, "the process ended", func() bool { // it may not have let go of signals yet
 		select {
-		case err := <-waited:
-			return errors.As(err, &ended)
-		default: // one that comes in the moment in which the first is noticed may belong to it
+		case end = <-exited:
+			return true
+		default:
 			_ = child.Process.Signal(syscall.SIGTERM)
 			return false
 		}
 	})
+	var ended *exec.ExitError
+	require.ErrorAs(t, end, &ended)
 	require.Equal(t, syscall.SIGTERM, ended.Sys().(syscall.WaitStatus).Signal())
 }

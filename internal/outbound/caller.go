@@ -35,6 +35,9 @@ func Begin(ctx context.Context) error {
 	return c.Before(ctx)
 }
 
+// IsRepeat reports whether the calls of a context are repeats.
+func IsRepeat(ctx context.Context) bool { return callerOf(ctx).Repeat }
+
 // callerOf returns who calls; a context that says nothing is a first try in the first lane.
 func callerOf(ctx context.Context) Caller {
 	c, _ := ctx.Value(callerKey{}).(Caller)

@@ -141,7 +141,7 @@ func writeNotes(ctx context.Context, write *pgx.Batch, notes []note, now time.Ti
 	p, again := decideNotes(notes, now)
 	pgtx.Read(write, func(r transferdb.NoteStepsRow) { reached(Ref{r.TenantID, r.ID}) },
 		transferdb.NoteSteps, p.Tenants, p.Ids, p.Versions, p.FromAttempts, p.ToAttempts, p.Notifications,
-		p.Sents, p.Failures, p.PayoutTries, p.WakesAt)
+		p.Sents, p.Failures, p.PayoutTries, p.RailReferences, p.WakesAt)
 	ledger := transferdb.InsertAttemptsParams{Now: now}
 	for _, n := range notes {
 		if n.attempt == nil {
@@ -188,7 +188,9 @@ func decideNotes(notes []note, now time.Time) (transferdb.NoteStepsParams, []Tra
 		p.ToAttempts = append(p.ToAttempts, t.Attempts)
 		p.Notifications = append(p.Notifications, t.Notification)
 		p.Sents, p.Failures = append(p.Sents, t.Sent), append(p.Failures, t.Failures)
-		p.PayoutTries, p.WakesAt = append(p.PayoutTries, t.PayoutTry), append(p.WakesAt, t.WakeAt)
+		p.PayoutTries = append(p.PayoutTries, t.PayoutTry)
+		p.RailReferences = append(p.RailReferences, t.RailReference)
+		p.WakesAt = append(p.WakesAt, t.WakeAt)
 	}
 	return p, again
 }

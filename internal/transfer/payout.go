@@ -75,6 +75,7 @@ func (s *Service) askRail(ctx context.Context, t *Transfer, w work, late bool) (
 	ctx, cancel := context.WithTimeout(ctx, railWindow)
 	defer cancel()
 	who := w.caller(*t)
+	who.Repeat = who.Repeat && t.RailReference == "" // to ask on about what the rail has is no retry
 	reference := payoutReference(*t)
 	if w.asked(*t) {
 		ctx = outbound.As(ctx, who)
@@ -113,7 +114,7 @@ func (s *Service) heard(ctx context.Context, t Transfer, w work, r payout.Receip
 	case payout.StatusPending:
 		wait, _ := s.retryIn(t.Attempts, nil)
 		n := waiting(t, wait)
-		n.after.Sent = max(t.Sent, 1)
+		n.after.Sent, n.after.RailReference = max(t.Sent, 1), railReference(t, r)
 		return s.note(ctx, n)
 	case payout.StatusWithdrawn:
 		return s.withdrawn(ctx, t, w)

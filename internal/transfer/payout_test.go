@@ -200,6 +200,29 @@ func TestACallbackWakesOnlyWhatWaitsForTheRail(t *testing.T) {
 	require.Zero(t, jobs(), "it has ended")
 }
 
+func TestAskingOnAboutWhatTheRailHasIsNoRetry(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Rail.Answer(payout.Receipt{Status: payout.StatusPending})
+	id := w.createPayout(t, "k1", 250)
+	w.run(t.Context(), t)
+	require.NotEmpty(t, w.Get(t, id).RailReference, "it is known by the rail's own name from then on")
+	for range 3 {
+		w.wakeNow(t)
+		w.run(t.Context(), t)
+	}
+	require.Equal(t, []bool{false, false, false, false}, w.Rail.Repeats())
+
+	w.Rail.Next(transfertest.Fault{Kind: outbound.KindTimeout})
+	lost := w.createPayout(t, "k2", 250)
+	for range 2 {
+		w.run(t.Context(), t)
+		w.wakeNow(t)
+	}
+	require.Contains(t, w.Rail.Repeats(), true, "a question after silence is one")
+	require.Equal(t, transfer.Settling, w.Get(t, lost).State)
+}
+
 func TestACallbackThatIsFasterThanTheReplyLetsTheRailBeAsked(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -69,12 +69,14 @@ SELECT assert_rows(count(*), cardinality(@ids::uuid[]), 'originals') AS reached 
 -- name: NoteSteps :many
 UPDATE transfers t
    SET notification = u.notification, attempts = u.to_attempts, sent = u.sent, failures = u.failures,
-       payout_try = u.payout_try, wake_at = nullif(u.wake_at, '0001-01-01 00:00:00+00')
+       payout_try = u.payout_try, rail_reference = coalesce(nullif(u.rail_reference, ''), t.rail_reference),
+       wake_at = nullif(u.wake_at, '0001-01-01 00:00:00+00')
   FROM (SELECT unnest(@tenants::uuid[]) AS tenant_id, unnest(@ids::uuid[]) AS id,
                unnest(@versions::integer[]) AS version, unnest(@from_attempts::integer[]) AS from_attempts,
                unnest(@to_attempts::integer[]) AS to_attempts,
                unnest(@notifications::text[]) AS notification, unnest(@sents::integer[]) AS sent,
                unnest(@failures::integer[]) AS failures, unnest(@payout_tries::smallint[]) AS payout_try,
+               unnest(@rail_references::text[]) AS rail_reference,
                unnest(@wakes_at::timestamptz[]) AS wake_at) AS u
  WHERE t.tenant_id = u.tenant_id AND t.id = u.id
    AND t.version = u.version AND t.attempts = u.from_attempts

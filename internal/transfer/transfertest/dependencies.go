@@ -52,6 +52,7 @@ type dependency struct {
 	gate    chan struct{}
 	entered chan string
 	calls   map[string]*record
+	repeats []bool
 }
 
 func newDependency(name string) dependency {
@@ -99,6 +100,13 @@ func (d *dependency) Calls(key string) Calls {
 	return Calls{}
 }
 
+// Repeats says of each call, in their order, whether its caller called it a repeat.
+func (d *dependency) Repeats() []bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.repeats)
+}
+
 // Journal is what was asked under every effect key.
 func (d *dependency) Journal() map[string]Calls {
 	d.mu.Lock()
@@ -113,6 +121,7 @@ func (d *dependency) Journal() map[string]Calls {
 // arrive takes the fault of a call and lets it wait at the gate.
 func (d *dependency) arrive(ctx context.Context, key string) (Fault, error) {
 	d.mu.Lock()
+	d.repeats = append(d.repeats, outbound.IsRepeat(ctx))
 	f, gate := d.always, d.gate
 	if len(d.faults) > 0 {
 		f, d.faults = d.faults[0], d.faults[1:]

@@ -393,13 +393,15 @@ func (q *Queries) MoveTransfers(ctx context.Context, db DBTX, arg MoveTransfersP
 const NoteSteps = `-- name: NoteSteps :many
 UPDATE transfers t
    SET notification = u.notification, attempts = u.to_attempts, sent = u.sent, failures = u.failures,
-       payout_try = u.payout_try, wake_at = nullif(u.wake_at, '0001-01-01 00:00:00+00')
+       payout_try = u.payout_try, rail_reference = coalesce(nullif(u.rail_reference, ''), t.rail_reference),
+       wake_at = nullif(u.wake_at, '0001-01-01 00:00:00+00')
   FROM (SELECT unnest($1::uuid[]) AS tenant_id, unnest($2::uuid[]) AS id,
                unnest($3::integer[]) AS version, unnest($4::integer[]) AS from_attempts,
                unnest($5::integer[]) AS to_attempts,
                unnest($6::text[]) AS notification, unnest($7::integer[]) AS sent,
                unnest($8::integer[]) AS failures, unnest($9::smallint[]) AS payout_try,
-               unnest($10::timestamptz[]) AS wake_at) AS u
+               unnest($10::text[]) AS rail_reference,
+               unnest($11::timestamptz[]) AS wake_at) AS u
  WHERE t.tenant_id = u.tenant_id AND t.id = u.id
    AND t.version = u.version AND t.attempts = u.from_attempts
    AND (t.state IN ('accepted', 'in_review', 'approved', 'settling') OR t.notification = 'pending')
@@ -407,16 +409,17 @@ RETURNING t.tenant_id, t.id
 `
 
 type NoteStepsParams struct {
-	Tenants       []uuid.UUID
-	Ids           []uuid.UUID
-	Versions      []int32
-	FromAttempts  []int32
-	ToAttempts    []int32
-	Notifications []string
-	Sents         []int32
-	Failures      []int32
-	PayoutTries   []int16
-	WakesAt       []time.Time
+	Tenants        []uuid.UUID
+	Ids            []uuid.UUID
+	Versions       []int32
+	FromAttempts   []int32
+	ToAttempts     []int32
+	Notifications  []string
+	Sents          []int32
+	Failures       []int32
+	PayoutTries    []int16
+	RailReferences []string
+	WakesAt        []time.Time
 }
 
 type NoteStepsRow struct {
@@ -438,6 +441,7 @@ func (q *Queries) NoteSteps(ctx context.Context, db DBTX, arg NoteStepsParams) (
 		arg.Sents,
 		arg.Failures,
 		arg.PayoutTries,
+		arg.RailReferences,
 		arg.WakesAt,
 	)
 	if err != nil {
