@@ -17,7 +17,8 @@ import (
 	"example.com/holdfast/internal/transfer"
 )
 
-// What the commands for operators print: JSON has the names and units of the admin API, a table is for people.
+// What the commands for operators print: JSON has the names and units of the admin API, a table is for
+// people.
 const (
 	dependencyHeader = "DEPENDENCY\tPLACES\tHELD BY\tVERSION\tSET BY\tSET AT\tREASON"
 	postureHeader    = "CURRENCY\tOPEN UP TO (MINOR UNITS)\tVERSION\tSET BY\tSET AT\tREASON"
@@ -111,8 +112,8 @@ func lineOfPosture(p transfer.Posture) postureLine {
 
 func (l postureLine) cells() []string {
 	return []string{
-		l.Currency, strconv.FormatInt(l.OpenUpTo, 10), strconv.Itoa(int(l.Version)), cell(l.Actor), clock(l.SetAt),
-		cell(l.Reason),
+		l.Currency, strconv.FormatInt(l.OpenUpTo, 10), strconv.Itoa(int(l.Version)), cell(l.Actor),
+		clock(l.SetAt), cell(l.Reason),
 	}
 }
 
@@ -159,8 +160,8 @@ type deadLine struct {
 
 func lineOfDead(d httpapi.DeadLetter) deadLine {
 	return deadLine{
-		d.At.UTC(), d.Kind, d.TenantID, d.ID, d.Status, d.Event, d.Consumer, d.Job, d.Queue, d.Reason, d.Attempts,
-		d.LastError,
+		d.At.UTC(), d.Kind, d.TenantID, d.ID, d.Status, d.Event, d.Consumer, d.Job, d.Queue, d.Reason,
+		d.Attempts, d.LastError,
 	}
 }
 

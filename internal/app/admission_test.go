@@ -68,7 +68,7 @@ func TestWorkIsRefusedForTheAgeWhereItWouldWait(t *testing.T) {
 		{"the risk service is slow for orders too", ages{risk: lanes{paymentAgeMax}}, 1, 1, 1, 0},
 		{"payments are half way", ages{risk: lanes{6500 * time.Millisecond}}, 1, 1, 0.5, 0},
 		{"the database is slow", ages{db: lanes{old}}, 1, 0, 1, 1},
-		{"others flood the lane behind", ages{risk: lanes{0, old, old, old}, db: lanes{0, old, old, old}}, 1, 0, 0, 0},
+		{"others flood the lanes behind", ages{risk: lanes{0, old, old}, db: lanes{0, old, old}}, 1, 0, 0, 0},
 		{"the tenant floods", ages{risk: lanes{0, old}}, 2, 1, 0, 0},
 		{"the tenant floods with orders", ages{db: lanes{0, old}}, 2, 0, 1, 0},
 		{"the tenant floods for long", ages{risk: lanes{0, 0, paymentAgeMax}}, 3, 1, 1, 0},
@@ -78,7 +78,8 @@ func TestWorkIsRefusedForTheAgeWhereItWouldWait(t *testing.T) {
 		a := newAdmission(nil, ageMax, inLane(c.lane), Env{})
 		a.ages.Store(&c.ages)
 		for creates, want := range map[httpapi.Creation]float64{
-			httpapi.CreatesTransfer: c.transfers, httpapi.CreatesOrder: c.orders, httpapi.CreatesOther: c.others,
+			httpapi.CreatesTransfer: c.transfers, httpapi.CreatesOrder: c.orders,
+			httpapi.CreatesOther: c.others,
 		} {
 			got := a.refused(httpapi.Admission{Class: "standard", Creates: creates})
 			require.InDelta(t, want, got, 1e-9, "%s: %s", c.name, creates)

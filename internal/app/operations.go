@@ -78,7 +78,9 @@ func (o *Operations) Dependencies(ctx context.Context) ([]httpapi.Dependency, er
 }
 
 func limitOf(l slots.Limit) httpapi.Limit {
-	return httpapi.Limit{Places: l.Places, Version: l.Version, Actor: l.Actor, Reason: l.Reason, SetAt: l.SetAt}
+	return httpapi.Limit{
+		Places: l.Places, Version: l.Version, Actor: l.Actor, Reason: l.Reason, SetAt: l.SetAt,
+	}
 }
 
 // SetLimit sets a limit once per key.
@@ -145,8 +147,8 @@ func (o *Operations) givenUpTransfers(ctx context.Context, limit int) ([]httpapi
 	return out, nil
 }
 
-// deadTransfer says why and when a transfer was given up. What was tried in vain after its last move was about
-// the step that is given up now.
+// deadTransfer says why and when a transfer was given up. What was tried in vain after its last move was
+// about the step that is given up now.
 func deadTransfer(t transfer.Transfer, tried transfer.Tried) httpapi.DeadLetter {
 	out := httpapi.DeadLetter{
 		Kind: httpapi.DeadTransfer, TenantID: t.TenantID, ID: t.ID.String(), Status: string(t.State),
@@ -195,8 +197,8 @@ func (o *Operations) givenUpDeliveries(ctx context.Context, limit int) ([]httpap
 	for i, d := range dead {
 		out[i] = httpapi.DeadLetter{
 			Kind: httpapi.DeadDelivery, TenantID: d.TenantID, ID: fmt.Sprintf("%s/%d", d.AggregateID, d.Seq),
-			Event: d.Type, Consumer: d.Consumer, Reason: string(order.ReasonPoison), Attempts: int(d.Attempts),
-			At: d.At,
+			Event: d.Type, Consumer: d.Consumer, Reason: string(order.ReasonPoison),
+			Attempts: int(d.Attempts), At: d.At,
 		}
 	}
 	return out, nil

@@ -49,7 +49,8 @@ func lease(t *testing.T, pool *pgxpool.Pool, dependency string, places int) {
 	t.Helper()
 	l := &slots.Lease{
 		Dependency: dependency, Holder: "worker-1", Default: places, CallTimeout: time.Second, Pool: pool,
-		Log: slog.New(slog.DiscardHandler), Now: time.Now, InUse: func() int { return 0 }, Apply: func(int, time.Time) {},
+		Log: slog.New(slog.DiscardHandler), Now: time.Now, InUse: func() int { return 0 },
+		Apply: func(int, time.Time) {},
 	}
 	require.NoError(t, l.Start(t.Context()))
 	t.Cleanup(func() { require.NoError(t, l.Stop(context.WithoutCancel(t.Context()))) })
@@ -67,8 +68,8 @@ func TestADependencyIsShownWithItsLimitItsHoldersAndItsDoor(t *testing.T) {
 	since := time.Now()
 	o.doors.add(func() outbound.Health {
 		return outbound.Health{
-			Dependency: riskAPI, Breaker: breaker.Open, BreakerSince: since, InFlight: 1, Waiting: 3, Limit: 2, Cap: 8,
-			P95: time.Second,
+			Dependency: riskAPI, Breaker: breaker.Open, BreakerSince: since, InFlight: 1, Waiting: 3,
+			Limit: 2, Cap: 8, P95: time.Second,
 		}
 	})
 	o.doors.add(func() outbound.Health {
@@ -77,7 +78,8 @@ func TestADependencyIsShownWithItsLimitItsHoldersAndItsDoor(t *testing.T) {
 	found, err := o.Dependencies(t.Context())
 	require.NoError(t, err)
 	require.Len(t, found, 2)
-	require.Equal(t, httpapi.Dependency{Name: notificationAPI, Door: &httpapi.Door{Breaker: "closed"}}, found[0])
+	closed := httpapi.Dependency{Name: notificationAPI, Door: &httpapi.Door{Breaker: "closed"}}
+	require.Equal(t, closed, found[0])
 	require.Equal(t, 8, found[1].Limit.Places)
 	require.Equal(t, 1, found[1].Limit.Version)
 	require.Equal(t, []httpapi.Holder{{Name: "worker-1", Places: 8}}, found[1].Holders)
@@ -86,7 +88,8 @@ func TestADependencyIsShownWithItsLimitItsHoldersAndItsDoor(t *testing.T) {
 	}, *found[1].Door)
 	wrong := condition.BreakerOpen
 	require.Equal(t, []httpapi.Condition{{
-		Name: wrong.Name, Severity: string(wrong.Severity), Title: wrong.Title, Text: wrong.Text, Since: since,
+		Name: wrong.Name, Severity: string(wrong.Severity), Title: wrong.Title, Text: wrong.Text,
+		Since: since,
 	}}, found[1].Conditions)
 }
 
@@ -150,8 +153,8 @@ func TestDeadLettersOfAllKindsComeTheLatestFirst(t *testing.T) {
 	pool := pgtest.New(t)
 	_, err := pool.Exec(t.Context(), `
 INSERT INTO river_job (id, args, kind, max_attempts, queue, state, attempt, errors, finalized_at)
-VALUES (7, '{}', 'transfer_screen', 3, 'risk_api', 'discarded', 3, ARRAY['{"error":"first"}', '{"error":"last"}']::jsonb[],
-        now() - interval '1 minute')`)
+VALUES (7, '{}', 'transfer_screen', 3, 'risk_api', 'discarded', 3,
+        ARRAY['{"error":"first"}', '{"error":"last"}']::jsonb[], now() - interval '1 minute')`)
 	require.NoError(t, err)
 	now := time.Now()
 	early := transfer.Transfer{
@@ -159,13 +162,14 @@ VALUES (7, '{}', 'transfer_screen', 3, 'risk_api', 'discarded', 3, ARRAY['{"erro
 		Reason: transfer.ReasonAttempts, UpdatedAt: now.Add(-time.Hour),
 	}
 	late := early
-	late.Ref.ID, late.UpdatedAt = uuid.New(), now
+	late.ID, late.UpdatedAt = uuid.New(), now
 	stuck := order.Order{
 		Ref: order.Ref{TenantID: uuid.New(), ID: uuid.New()}, State: order.Reserved, Failures: 5, Attempts: 6,
 		UpdatedAt: now.Add(-2 * time.Hour),
 	}
 	_, err = pool.Exec(t.Context(), `
-INSERT INTO deliveries (consumer, tenant_id, aggregate_id, seq, type, reference, wake_at, created_at, attempts, failures)
+INSERT INTO deliveries (consumer, tenant_id, aggregate_id, seq, type, reference, wake_at, created_at,
+                        attempts, failures)
 VALUES ('orders', $1, $2, 3, 'transfer.settled', 'order:1', now(), now() - interval '3 hours', 8, 5)`,
 		stuck.TenantID, stuck.ID)
 	require.NoError(t, err)
@@ -184,18 +188,18 @@ VALUES ('orders', $1, $2, 3, 'transfer.settled', 'order:1', now(), now() - inter
 	}, dead[0])
 	dead[1].At = time.Time{}
 	require.Equal(t, httpapi.DeadLetter{
-		Kind: httpapi.DeadJob, ID: "7", Job: "transfer_screen", Queue: "risk_api", Reason: "attempts_exhausted",
-		Attempts: 3, LastError: "last",
+		Kind: httpapi.DeadJob, ID: "7", Job: "transfer_screen", Queue: "risk_api",
+		Reason: "attempts_exhausted", Attempts: 3, LastError: "last",
 	}, dead[1])
 	require.Equal(t, early.ID.String(), dead[2].ID)
 	require.Equal(t, httpapi.DeadLetter{
-		Kind: httpapi.DeadOrder, TenantID: stuck.TenantID, ID: stuck.ID.String(), Status: "reserved", Reason: "poison",
-		Attempts: 6, At: stuck.UpdatedAt,
+		Kind: httpapi.DeadOrder, TenantID: stuck.TenantID, ID: stuck.ID.String(), Status: "reserved",
+		Reason: "poison", Attempts: 6, At: stuck.UpdatedAt,
 	}, dead[3])
 	dead[4].At = time.Time{}
 	require.Equal(t, httpapi.DeadLetter{
-		Kind: httpapi.DeadDelivery, TenantID: stuck.TenantID, ID: stuck.ID.String() + "/3", Event: "transfer.settled",
-		Consumer: "orders", Reason: "poison", Attempts: 8,
+		Kind: httpapi.DeadDelivery, TenantID: stuck.TenantID, ID: stuck.ID.String() + "/3",
+		Event: "transfer.settled", Consumer: "orders", Reason: "poison", Attempts: 8,
 	}, dead[4])
 
 	few, err := o.DeadLetters(t.Context(), 1)
@@ -217,7 +221,9 @@ func TestADeadTransferSaysWhyAndWhen(t *testing.T) {
 		reason string
 		later  bool
 	}{
-		{"ended out of attempts", transfer.Transfer{State: transfer.Failed, Reason: transfer.ReasonAttempts}, transfer.ReasonAttempts, false},
+		{"ended out of attempts", transfer.Transfer{
+			State: transfer.Failed, Reason: transfer.ReasonAttempts,
+		}, transfer.ReasonAttempts, false},
 		{"ended as poison, and told nobody", transfer.Transfer{
 			State: transfer.Failed, Reason: transfer.ReasonPoison, Notification: transfer.NotificationFailed,
 		}, transfer.ReasonPoison, false},

@@ -69,9 +69,10 @@ func TestAPayoutSettlesWhenTheRailCallsBack(t *testing.T) {
 	t.Parallel()
 	var rail string
 	s := start(t, func(c *config.Config) { rail, c.PayoutCallbackSecret = c.Payout.URL, callbackSecret })
-	knobs, err := http.NewRequestWithContext(t.Context(), http.MethodPut, rail+"/knobs", strings.NewReader(fmt.Sprintf(
-		`{"payout_pending_rate":1,"payout_settle_ms":50,"callback_rate":1,"callback_duplicates":2,"callback_url":%q,
-		  "callback_secret":%q}`, "http://"+s.api.Addr()+"/v1/callbacks/payout-rail", callbackSecret)))
+	set := strings.NewReader(fmt.Sprintf(`{"payout_pending_rate":1,"payout_settle_ms":50,"callback_rate":1,
+		"callback_duplicates":2,"callback_url":"http://%s/v1/callbacks/payout-rail","callback_secret":%q}`,
+		s.api.Addr(), callbackSecret))
+	knobs, err := http.NewRequestWithContext(t.Context(), http.MethodPut, rail+"/knobs", set)
 	require.NoError(t, err)
 	answer[string](t, knobs, http.StatusOK)
 
@@ -82,10 +83,10 @@ func TestAPayoutSettlesWhenTheRailCallsBack(t *testing.T) {
 	}
 	body := fmt.Sprintf(`{"from_account":%q,"to_account":%q,"amount":{"value":125,"currency":"EUR"}}`,
 		s.demo.Accounts[0], s.outside(t))
-	accepted := answer[transfer](t, s.request(t, http.MethodPost, "/v1/transfers", body, "Idempotency-Key", "one"),
-		http.StatusAccepted)
-	settled := answer[transfer](t, s.request(t, http.MethodGet, "/v1/transfers/"+accepted.ID, "", "Prefer", "wait=20"),
-		http.StatusOK)
+	create := s.request(t, http.MethodPost, "/v1/transfers", body, "Idempotency-Key", "one")
+	accepted := answer[transfer](t, create, http.StatusAccepted)
+	wait := s.request(t, http.MethodGet, "/v1/transfers/"+accepted.ID, "", "Prefer", "wait=20")
+	settled := answer[transfer](t, wait, http.StatusOK)
 	require.Equal(t, "settled", settled.Status)
 	require.NotEmpty(t, settled.RailReference)
 	heard := `holdfast_http_request_seconds_count{route="POST /v1/callbacks/payout-rail",status="204"}`
@@ -117,7 +118,8 @@ func TestOperatorsSeeAndSetTheLimitsOfARunningSystem(t *testing.T) {
 		} `json:"dependencies"`
 	}
 	require.Eventually(t, func() bool {
-		found := answer[dependencies](t, s.asOperator(t, http.MethodGet, "/admin/v1/dependencies", ""), http.StatusOK)
+		look := s.asOperator(t, http.MethodGet, "/admin/v1/dependencies", "")
+		found := answer[dependencies](t, look, http.StatusOK)
 		require.Len(t, found.Dependencies, 3)
 		risk := found.Dependencies[2]
 		require.Equal(t, "risk_api", risk.Dependency)

@@ -82,7 +82,8 @@ func (s *adminServer) ListDeadLetters(
 	for i, d := range found {
 		out.DeadLetters[i] = adminapi.DeadLetter{
 			Kind: adminapi.DeadLetterKind(d.Kind), TenantID: d.TenantID, ID: d.ID, Status: d.Status,
-			Event: d.Event, Consumer: d.Consumer, Job: d.Job, Queue: d.Queue, Reason: d.Reason, Attempts: d.Attempts, LastError: d.LastError, At: d.At.UTC(),
+			Event: d.Event, Consumer: d.Consumer, Job: d.Job, Queue: d.Queue, Reason: d.Reason,
+			Attempts: d.Attempts, LastError: d.LastError, At: d.At.UTC(),
 		}
 	}
 	return out, nil
