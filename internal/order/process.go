@@ -263,8 +263,9 @@ func (b *moveBatch) late(o Order) Order {
 	return o
 }
 
-// recordMax bounds the wait for the commit of what a step came to.
-const recordMax = 5 * time.Second
+// recordMax bounds the wait for the commit of what a step came to. It fits into the time that a process that
+// stops keeps for giving back.
+const recordMax = 2500 * time.Millisecond
 
 // recording is a context for the commit of what a step came to. A payment may have been asked for: a worker that
 // stops still writes down what it heard, and gives back what it did not do.

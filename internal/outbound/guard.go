@@ -142,7 +142,7 @@ func (t trial) outcome() breaker.Outcome {
 		return breaker.Succeeded
 	case KindTimeout, KindUnreachable, KindAmbiguous, KindStatus5xx, KindBadReply:
 		return breaker.Failed
-	case KindInTransaction, KindOpen, KindRetryBudget, KindFull, KindNoBudget, KindCanceled:
+	case KindInTransaction, KindOpen, KindRetryBudget, KindFull, KindNoBudget, KindWithheld, KindCanceled:
 	}
 	return breaker.Untold
 }
@@ -161,7 +161,7 @@ func (t trial) load() signal {
 		return signalCalm
 	case KindOK, KindBadReply:
 		return signalCalm
-	case KindInTransaction, KindOpen, KindRetryBudget, KindFull, KindNoBudget, KindCanceled,
+	case KindInTransaction, KindOpen, KindRetryBudget, KindFull, KindNoBudget, KindWithheld, KindCanceled,
 		KindUnreachable, KindAmbiguous:
 	}
 	return signalNone

@@ -181,8 +181,9 @@ func (s *Service) settle(ctx context.Context, t Transfer, w work) error {
 	return nil
 }
 
-// recordMax bounds the wait for the commit of what a step came to.
-const recordMax = 5 * time.Second
+// recordMax bounds the wait for the commit of what a step came to. It fits into the time that a process that
+// stops keeps for giving back.
+const recordMax = 2500 * time.Millisecond
 
 // recording is a context for the commit of what a step came to. The call was made: a worker that stops
 // still writes down what it heard, or that it heard nothing, so that the next one asks before it sends.
