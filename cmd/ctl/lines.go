@@ -17,7 +17,8 @@ import (
 	"example.com/holdfast/internal/transfer"
 )
 
-// What the commands for operators print: JSON has the names and units of the admin API, a table is for people.
+// What the commands for operators print: JSON has the names and units of the admin API, a table is for
+// people.
 const (
 	dependencyHeader = "DEPENDENCY\tPLACES\tHELD BY\tVERSION\tSET BY\tSET AT\tREASON"
 	postureHeader    = "CURRENCY\tOPEN UP TO (MINOR UNITS)\tVERSION\tSET BY\tSET AT\tREASON"
@@ -111,8 +112,8 @@ func lineOfPosture(p transfer.Posture) postureLine {
 
 func (l postureLine) cells() []string {
 	return []string{
-		l.Currency, strconv.FormatInt(l.OpenUpTo, 10), strconv.Itoa(int(l.Version)), cell(l.Actor), clock(l.SetAt),
-		cell(l.Reason),
+		l.Currency, strconv.FormatInt(l.OpenUpTo, 10), strconv.Itoa(int(l.Version)), cell(l.Actor),
+		clock(l.SetAt), cell(l.Reason),
 	}
 }
 
@@ -148,6 +149,8 @@ type deadLine struct {
 	TenantID  uuid.UUID `json:"tenant_id,omitzero"`
 	ID        string    `json:"id"`
 	Status    string    `json:"status,omitzero"`
+	Event     string    `json:"event,omitzero"`
+	Consumer  string    `json:"consumer,omitzero"`
 	Job       string    `json:"job,omitzero"`
 	Queue     string    `json:"queue,omitzero"`
 	Reason    string    `json:"reason"`
@@ -157,14 +160,18 @@ type deadLine struct {
 
 func lineOfDead(d httpapi.DeadLetter) deadLine {
 	return deadLine{
-		d.At.UTC(), d.Kind, d.TenantID, d.ID, d.Status, d.Job, d.Queue, d.Reason, d.Attempts, d.LastError,
+		d.At.UTC(), d.Kind, d.TenantID, d.ID, d.Status, d.Event, d.Consumer, d.Job, d.Queue, d.Reason,
+		d.Attempts, d.LastError,
 	}
 }
 
 func (l deadLine) cells() []string {
 	what := l.Status
-	if l.Kind == httpapi.DeadJob {
+	switch l.Kind {
+	case httpapi.DeadJob:
 		what = l.Job + " on " + l.Queue
+	case httpapi.DeadDelivery:
+		what = l.Event + " for " + l.Consumer
 	}
 	return []string{
 		clock(l.At), l.Kind, l.ID, cell(what), cell(l.Reason), strconv.Itoa(l.Attempts), cell(l.LastError),
