@@ -320,8 +320,8 @@ func (b *acceptBatch) price(tenantID uuid.UUID, lines []Line) ([]Line, money.Amo
 	return priced, total, nil
 }
 
-// checkMerchant refuses a merchant outside: what is paid out by the rail cannot be reversed, so an order that is
-// canceled after its payment could not be paid back.
+// checkMerchant refuses a merchant outside: what is paid out by the rail cannot be reversed, so an order that
+// is canceled after its payment could not be paid back.
 func (b *acceptBatch) checkMerchant(o Order) error {
 	if b.accounts.External(ledger.Ref{TenantID: o.TenantID, ID: o.MerchantAccount}) {
 		return problem.New(problem.AccountExternal,

@@ -222,8 +222,8 @@ func (l *leftOver) none() bool { return l.cohort.Transfers == nil }
 // of dead letters names the same number.
 const brokenMax = 5
 
-// passingMax is how often a step may be kept from its end by what is of the moment. What is so for longer is no
-// moment any more, and counts as a break.
+// passingMax is how often a step may be kept from its end by what is of the moment. What is so for longer is
+// no moment any more, and counts as a break.
 const passingMax = 50
 
 // heldUpBy says that a step failed for what is of the moment, and not for too long yet.

@@ -99,7 +99,7 @@ func TestALockThatOthersHoldIsNobodysFault(t *testing.T) {
 
 	w.runAll(t.Context(), t)
 	require.Equal(t, transfer.Settled, w.Get(t, id).State)
-	require.EqualValues(t, 1, w.Risk.Calls(w.screenKey(id)).Sends)
+	require.Equal(t, 1, w.Risk.Calls(w.screenKey(id)).Sends)
 	attempts, err := w.Transfers.Attempts(t.Context(), w.ref(id))
 	require.NoError(t, err)
 	require.Equal(t, "held_up", attempts[0].Kind)
@@ -112,7 +112,7 @@ func TestWhatIsHeldUpForTooLongBreaks(t *testing.T) {
 	id := w.Create(t, "k1", 250)
 	w.Exec(t, `INSERT INTO events (tenant_id, aggregate_id, seq, type, to_state, actor, at)
 	           SELECT tenant_id, id, 2, 'forged', 'forged', 'bug', now() FROM transfers`)
-	for range transfer.PassingMax + transfer.BrokenMax { // each move looks as if another worker had been faster
+	for range transfer.PassingMax + transfer.BrokenMax { // each move looks as if another was faster
 		w.wakeNow(t)
 		w.run(t.Context(), t)
 	}

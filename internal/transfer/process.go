@@ -266,8 +266,9 @@ func stopped(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, groupcommit.ErrStopped)
 }
 
-// passing says that a step failed for what is of the moment: rows that others had, a database that was away or
-// had too much to do. The same may succeed later.
+// passing says that a step failed for what is of the moment: rows that others had, a database that was away
+// or had too much to do. The same may succeed later.
 func passing(err error) bool {
-	return pgtx.Passing(err) || errors.Is(err, groupcommit.ErrFull) || errors.Is(err, context.DeadlineExceeded)
+	return pgtx.Passing(err) || errors.Is(err, groupcommit.ErrFull) ||
+		errors.Is(err, context.DeadlineExceeded)
 }
