@@ -75,7 +75,7 @@ func TestGeneratedDiagramsOfTheTourAreCurrent(t *testing.T) {
 var ownFiles = []string{"broken.go", "note.go", "notify.go", "payout.go", "posture.go"}
 
 // TestDomainsHaveTheSameShape lets who has read one domain find their way in the other: its files have
-// the same names, but for that of its noun.
+// the same names, but for that of its noun. A transfer alone calls other systems, and notes what they said.
 func TestDomainsHaveTheSameShape(t *testing.T) {
 	t.Parallel()
 	files := func(domain string) []string {
@@ -90,7 +90,9 @@ func TestDomainsHaveTheSameShape(t *testing.T) {
 		return names
 	}
 	require.Contains(t, files("order"), "noun.go")
-	shared := slices.DeleteFunc(files("transfer"), func(name string) bool { return slices.Contains(ownFiles, name) })
+	shared := slices.DeleteFunc(files("transfer"), func(name string) bool {
+		return slices.Contains(ownFiles, name)
+	})
 	require.ElementsMatch(t, shared, files("order"))
 	require.DirExists(t, "internal/transfer/transfertest")
 	require.DirExists(t, "internal/order/ordertest")

@@ -77,7 +77,8 @@ func (f fakeOrders) Create(ctx context.Context, c order.Create) (idempotency.Res
 func (f fakeOrders) validate(ctx context.Context, items ...order.New) error {
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
-	_, err := order.NewService(order.Config{Now: func() time.Time { return noon }}).Create(ended, order.Create{Items: items})
+	cfg := order.Config{Now: func() time.Time { return noon }}
+	_, err := order.NewService(cfg).Create(ended, order.Create{Items: items})
 	if problem.Is(err, problem.ValidationFailed) {
 		return err
 	}

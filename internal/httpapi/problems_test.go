@@ -41,7 +41,8 @@ func refusing(code problem.Code) func(*testing.T, bundle) publicapi.Problem {
 			return b.requireProblem(t, exchange{method: post, path: "/v1/skus", body: goodSKU}, code)
 		case problem.InsufficientStock:
 			return b.requireProblem(t, exchange{method: post, path: "/v1/skus/" + tea.String() + "/stock", body: goodStock}, code)
-		case problem.SKUNotFound, problem.SlotNotFound, problem.SlotClosed, problem.SlotElsewhere, problem.TotalOverflow:
+		case problem.SKUNotFound, problem.SlotNotFound, problem.SlotClosed, problem.SlotElsewhere, problem.TotalOverflow,
+			problem.AccountExternal:
 			return b.requireProblem(t, exchange{method: post, path: "/v1/orders", body: goodOrder}, code)
 		case problem.NotReversible, problem.ReversalTooLarge:
 			return b.requireProblem(t, exchange{method: post, path: "/v1/transfers/" + known.String() + "/reversals"}, code)
@@ -128,6 +129,7 @@ func everyCode() map[problem.Code]func(*testing.T, bundle) publicapi.Problem {
 		problem.CurrencyMismatch:  refusing(problem.CurrencyMismatch),
 		problem.AccountFrozen:     refusing(problem.AccountFrozen),
 		problem.AccountClosed:     refusing(problem.AccountClosed),
+		problem.AccountExternal:   refusing(problem.AccountExternal),
 		problem.AccountNotEmpty:   refusing(problem.AccountNotEmpty),
 		problem.InsufficientFunds: refusing(problem.InsufficientFunds),
 		problem.NotReversible:     refusing(problem.NotReversible),

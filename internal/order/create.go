@@ -280,6 +280,9 @@ func (b *acceptBatch) accept(r Create, n New, id uuid.UUID) (Order, error) {
 		ledger.Ref{TenantID: o.TenantID, ID: o.MerchantAccount}, o.Total.Currency); err != nil {
 		return Order{}, err
 	}
+	if err := b.checkMerchant(o); err != nil {
+		return Order{}, err
+	}
 	if err := b.checkSlot(o); err != nil {
 		return Order{}, err
 	}
@@ -315,6 +318,16 @@ func (b *acceptBatch) price(tenantID uuid.UUID, lines []Line) ([]Line, money.Amo
 		total.Value += l.Quantity * l.UnitPrice
 	}
 	return priced, total, nil
+}
+
+// checkMerchant refuses a merchant outside: what is paid out by the rail cannot be reversed, so an order that
+// is canceled after its payment could not be paid back.
+func (b *acceptBatch) checkMerchant(o Order) error {
+	if b.accounts.External(ledger.Ref{TenantID: o.TenantID, ID: o.MerchantAccount}) {
+		return problem.New(problem.AccountExternal,
+			"Account %s is external: what an order pays has to stay reversible.", o.MerchantAccount)
+	}
+	return nil
 }
 
 func (b *acceptBatch) checkSlot(o Order) error {

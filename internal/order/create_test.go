@@ -64,6 +64,7 @@ func TestBadInputIsRefusedAndChangesNothing(t *testing.T) {
 		"slot elsewhere":      {func(n *order.New) { n.Slot, n.Location = w.Slot, "elsewhere" }, problem.SlotElsewhere},
 		"unknown customer":    {func(n *order.New) { n.CustomerAccount = uuid.New() }, problem.AccountNotFound},
 		"unknown merchant":    {func(n *order.New) { n.MerchantAccount = uuid.New() }, problem.AccountNotFound},
+		"merchant outside":    {func(n *order.New) { n.MerchantAccount = w.External }, problem.AccountExternal},
 		"no customer":         {func(n *order.New) { n.CustomerAccount = uuid.Nil }, problem.ValidationFailed},
 		"no merchant":         {func(n *order.New) { n.MerchantAccount = uuid.Nil }, problem.ValidationFailed},
 		"pays itself":         {func(n *order.New) { n.MerchantAccount = n.CustomerAccount }, problem.ValidationFailed},

@@ -34,8 +34,8 @@ func (s *Service) tellAgain(ctx context.Context, failed []outbox.Failure) {
 	}
 }
 
-// DeadLetters reads the orders of all tenants that were given up, the latest first: those that ended as poison,
-// and those that are poison and cannot end.
+// DeadLetters reads the orders of all tenants that were given up, the latest first: those that ended as
+// poison, and those that are poison and cannot end.
 func (s *Service) DeadLetters(ctx context.Context, limit int) ([]Order, error) {
 	rows, err := orderdb.New().SystemDeadLetters(ctx, s.pool, pageSize(limit))
 	if err != nil {

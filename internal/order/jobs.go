@@ -88,7 +88,8 @@ func nextStep(o Order) string {
 // cohortMaxItems bounds a cohort: a worker has many in hand.
 const cohortMaxItems = 32
 
-// enqueue queues jobs for orders; those that need the same step at the same time in the same lane share a job.
+// enqueue queues jobs for orders; those that need the same step at the same time in the same lane share a
+// job.
 func enqueue(write *pgx.Batch, orders []Order) error {
 	type wake struct {
 		kind string
@@ -203,8 +204,8 @@ func (g *gathered[Item]) add(item Item) {
 	g.items = append(g.items, item)
 }
 
-// handBack gives the rest of a job back, also while the process stops. again says that payments of the rest may
-// have been asked for.
+// handBack gives the rest of a job back, also while the process stops. again says that payments of the rest
+// may have been asked for.
 func (s *Service) handBack(ctx context.Context, jobID int64, rest any, again bool) error {
 	ctx, cancel := recording(ctx)
 	defer cancel()
@@ -239,11 +240,11 @@ func (w *cohortWorker[Job]) one(ctx context.Context, o Order, known work) error 
 }
 
 const (
-	// brokenMax is how often a step may break in our own code before the order is given up as poison; the index
-	// of dead letters names the same number.
+	// brokenMax is how often a step may break in our own code before the order is given up as poison; the
+	// index of dead letters names the same number.
 	brokenMax = 5
-	// parkedFor is when an order is looked at again that is poison and cannot end: its payment has to go back, or
-	// its end breaks too.
+	// parkedFor is when an order is looked at again that is poison and cannot end: its payment has to go
+	// back, or its end breaks too.
 	parkedFor = time.Hour
 )
 
@@ -264,7 +265,8 @@ func (s *Service) heldUp(ctx context.Context, o Order, w work, cause error) erro
 	m := w.move(o, askRetry)
 	m.retryIn = budget.Backoff(int(o.Attempts)+1, s.random)
 	s.cfg.Log.InfoContext(ctx, "order step was held up", slog.String("order", o.ID.String()),
-		slog.Int("attempt", int(o.Attempts)+1), slog.Duration("retry_in", m.retryIn), slog.Any("error", cause))
+		slog.Int("attempt", int(o.Attempts)+1), slog.Duration("retry_in", m.retryIn),
+		slog.Any("error", cause))
 	return s.move(ctx, m)
 }
 

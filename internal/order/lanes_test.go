@@ -29,7 +29,7 @@ func TestTheOrdersOfAFloodGoBehindThoseOfOthers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Restock(t, w.SKU, 1_000)
-	calm := w.Bundle.Other(t)
+	calm := w.Other(t)
 	flood := make([]order.New, order.BulkMaxItems)
 	for i := range flood {
 		flood[i] = w.Item(1)
@@ -63,7 +63,8 @@ func TestTheOrdersOfAFloodGoBehindThoseOfOthers(t *testing.T) {
 	require.Positive(t, w.sweepNow(t))
 	require.Zero(t, w.Count(t, astray), "and what is woken again")
 	w.finish(t)
-	require.EqualValues(t, 4*order.BulkMaxItems+2, w.Count(t, "SELECT count(*) FROM orders WHERE state = 'confirmed'"))
+	require.EqualValues(t, 4*order.BulkMaxItems+2, w.Count(t,
+		"SELECT count(*) FROM orders WHERE state = 'confirmed'"))
 	w.CheckInvariants(t)
 }
 

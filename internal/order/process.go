@@ -223,8 +223,8 @@ func paidOrder(reference string) uuid.UUID {
 	return parsed
 }
 
-// errPaymentUnknown is that of an event that comes while the payment of its order cannot be asked for: whether it
-// is the order's own cannot be told yet.
+// errPaymentUnknown is that of an event that comes while the payment of its order cannot be asked for:
+// whether it is the order's own cannot be told yet.
 var errPaymentUnknown = errors.New("the payment is not known yet")
 
 // hear is the order after an event of its payment. What does not belong to it changes nothing.
@@ -267,8 +267,8 @@ func (b *moveBatch) late(o Order) Order {
 // stops keeps for giving back.
 const recordMax = 2500 * time.Millisecond
 
-// recording is a context for the commit of what a step came to. A payment may have been asked for: a worker that
-// stops still writes down what it heard, and gives back what it did not do.
+// recording is a context for the commit of what a step came to. A payment may have been asked for: a worker
+// that stops still writes down what it heard, and gives back what it did not do.
 func recording(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), recordMax)
 }
@@ -356,18 +356,19 @@ func stopped(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, groupcommit.ErrStopped)
 }
 
-// passing says that a step failed for what is of the moment: rows that others had, a database that was away or
-// had too much to do. The same may succeed later.
+// passing says that a step failed for what is of the moment: rows that others had, a database that was away
+// or had too much to do. The same may succeed later.
 func passing(err error) bool {
-	return pgtx.Passing(err) || errors.Is(err, groupcommit.ErrFull) || errors.Is(err, context.DeadlineExceeded)
+	return pgtx.Passing(err) || errors.Is(err, groupcommit.ErrFull) ||
+		errors.Is(err, context.DeadlineExceeded)
 }
 
 // passingMax is how often a step may be kept from its end by what is of the moment. What is so for longer is
 // no moment any more, and counts as a break.
 const passingMax = 50
 
-// ofTheMoment says that a step failed for what passes, and not for too long yet. For how long a payment is not known
-// is bounded by its order's promise.
+// ofTheMoment says that a step failed for what passes, and not for too long yet. For how long a payment is
+// not known is bounded by its order's promise.
 func ofTheMoment(err error, attempts int32) bool {
 	return errors.Is(err, errPaymentUnknown) || passing(err) && attempts < passingMax
 }

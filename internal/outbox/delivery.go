@@ -134,7 +134,8 @@ func (s Subscription) wake(write *pgx.Batch, deliveries []Delivery) error {
 	for _, w := range order {
 		for chunk := range slices.Chunk(gathered[w], deliveriesPerJob) {
 			jobs = append(jobs, jobqueue.Job{
-				Queue: s.Queue, Kind: s.Kind, Args: Deliveries{chunk}, At: time.Unix(0, w.at), Lane: int(w.lane),
+				Queue: s.Queue, Kind: s.Kind, Args: Deliveries{chunk}, At: time.Unix(0, w.at),
+				Lane: int(w.lane),
 			})
 		}
 	}

@@ -52,8 +52,8 @@ func (f Failure) failures() int32 {
 	return f.Delivery.Failures
 }
 
-// Retry sets the next try of deliveries that could not be handled, each with its job. A delivery that somebody
-// else handled or tried meanwhile stays as it is.
+// Retry sets the next try of deliveries that could not be handled, each with its job. A delivery that
+// somebody else handled or tried meanwhile stays as it is.
 func (s Subscription) Retry(
 	ctx context.Context, pool *pgxpool.Pool, failed []Failure, random func() float64,
 ) error {
@@ -73,8 +73,8 @@ func (s Subscription) Retry(
 				d := f.Delivery
 				d.WakeAt = now.Add(f.wait(random)).Truncate(retryGrain).Add(retryGrain)
 				again[i], refs[i] = d, d.DeliveryRef
-				p.FromAttempts, p.Failures = append(p.FromAttempts, d.Attempts), append(p.Failures, f.failures())
-				p.WakesAt = append(p.WakesAt, d.WakeAt)
+				p.FromAttempts = append(p.FromAttempts, d.Attempts)
+				p.Failures, p.WakesAt = append(p.Failures, f.failures()), append(p.WakesAt, d.WakeAt)
 			}
 			p.Tenants, p.Aggregates, p.Seqs = columns(refs)
 			if err := outboxdb.New().RetryDeliveries(ctx, pgtx.Into(write), p); err != nil {
@@ -94,8 +94,8 @@ type Dead struct {
 	Delivery
 }
 
-// DeadDeliveries reads the dead deliveries of all tenants and consumers, the latest event first. They are still
-// looked at, so one that can be handled again goes by itself.
+// DeadDeliveries reads the dead deliveries of all tenants and consumers, the latest event first. They are
+// still looked at, so one that can be handled again goes by itself.
 func DeadDeliveries(ctx context.Context, db outboxdb.DBTX, limit int) ([]Dead, error) {
 	rows, err := outboxdb.New().SystemDeadDeliveries(ctx, db, int32(min(max(limit, 1), deadMaxRows)))
 	if err != nil {

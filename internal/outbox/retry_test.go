@@ -29,7 +29,8 @@ func fail(t *testing.T, pool *pgxpool.Pool, d outbox.Delivery, broke bool) time.
 	t.Helper()
 	var before, wakeAt time.Time
 	require.NoError(t, pool.QueryRow(t.Context(), "SELECT clock_timestamp()").Scan(&before))
-	require.NoError(t, waiting().Retry(t.Context(), pool, []outbox.Failure{{Delivery: d, Broke: broke}}, longest))
+	failed := []outbox.Failure{{Delivery: d, Broke: broke}}
+	require.NoError(t, waiting().Retry(t.Context(), pool, failed, longest))
 	require.NoError(t, pool.QueryRow(t.Context(), "SELECT wake_at FROM deliveries WHERE aggregate_id = $1",
 		d.AggregateID).Scan(&wakeAt))
 	return wakeAt.Sub(before)
@@ -56,7 +57,8 @@ func TestWhatBreaksAgainAndAgainWaitsLongerThenIsDeadAndNeverLost(t *testing.T) 
 		require.Empty(t, dead())
 	}
 	for n := range int32(2) {
-		require.Greater(t, fail(t, pool, readOne(t, pool, e), true), 59*time.Minute, "it is looked at each hour")
+		wait := fail(t, pool, readOne(t, pool, e), true)
+		require.Greater(t, wait, 59*time.Minute, "it is looked at each hour")
 		require.Len(t, dead(), 1)
 		require.Equal(t, "shop", dead()[0].Consumer)
 		require.Equal(t, refOf(e), dead()[0].DeliveryRef)
@@ -149,7 +151,8 @@ func TestTheNewestDeadComeFirstAndAPageIsBounded(t *testing.T) {
 	}
 	_, err := pool.Exec(t.Context(), `
 UPDATE deliveries d SET failures = 5, created_at = now() + n * interval '1 second'
-  FROM (SELECT aggregate_id, row_number() OVER () AS n FROM deliveries) x WHERE x.aggregate_id = d.aggregate_id`)
+  FROM (SELECT aggregate_id, row_number() OVER () AS n FROM deliveries) x
+ WHERE x.aggregate_id = d.aggregate_id`)
 	require.NoError(t, err)
 	dead, err := outbox.DeadDeliveries(t.Context(), pool, 2)
 	require.NoError(t, err)

@@ -199,8 +199,8 @@ func Raced(err error) bool {
 // Busy says that a row stayed locked for longer than lock_timeout.
 func Busy(err error) bool { return Code(err) == codeLockTimeout }
 
-// Passing says that the error is one of the moment: others were in the way, or the server was not itself. What
-// the transaction does is not at fault, and the same may succeed later.
+// Passing says that the error is one of the moment: others were in the way, or the server was not itself.
+// What the transaction does is not at fault, and the same may succeed later.
 func Passing(err error) bool {
 	return Raced(err) || Busy(err) || Unknown(err) ||
 		ofClass(err, classConnection, classResources, classIntervention)

@@ -43,6 +43,7 @@ const (
 	CurrencyMismatch     Code = "currency_mismatch"
 	AccountFrozen        Code = "account_frozen"
 	AccountClosed        Code = "account_closed"
+	AccountExternal      Code = "account_external"
 	AccountNotEmpty      Code = "account_not_empty"
 	SlotNotFound         Code = "slot_unknown"
 	SlotElsewhere        Code = "slot_elsewhere"

@@ -41,6 +41,7 @@ func Table() []Meaning {
 		{CurrencyMismatch, 422, "Currency mismatch", false, true, true, adviceFinal},
 		{AccountFrozen, 422, "Account frozen", false, true, true, adviceFinal},
 		{AccountClosed, 422, "Account closed", false, true, true, adviceFinal},
+		{AccountExternal, 422, "Account is outside", false, true, true, adviceFinal},
 		{AccountNotEmpty, 409, "Account not empty", false, true, true, adviceFinal},
 		{SlotNotFound, 404, "Delivery slot not found", false, true, true, adviceFinal},
 		{SlotElsewhere, 422, "Delivery slot of another location", false, true, true, adviceFinal},

@@ -112,8 +112,7 @@ func TestWhatIsHeldUpForTooLongBreaks(t *testing.T) {
 	id := w.Create(t, "k1", 250)
 	w.Exec(t, `INSERT INTO events (tenant_id, aggregate_id, seq, type, to_state, actor, at)
 	           SELECT tenant_id, id, 2, 'forged', 'forged', 'bug', now() FROM transfers`)
-	// Each move looks as if another worker had been faster.
-	for range transfer.PassingMax + transfer.BrokenMax {
+	for range transfer.PassingMax + transfer.BrokenMax { // each move looks as if another was faster
 		w.wakeNow(t)
 		w.run(t.Context(), t)
 	}

@@ -387,7 +387,8 @@ type NewAccount struct {
 	Name string `json:"name"`
 }
 
-// NewOrder What to buy, who pays whom, and where it is taken from.
+// NewOrder What to buy, who pays whom, and where it is taken from. The merchant's account is none of kind `external`:
+// what was paid outside could not be paid back.
 //
 // Example: {"client_reference":"basket-7","customer_account":"018f2b6e-0000-7000-8000-0000000000a1","lines":[{"quantity":2,"sku":"018f2b6e-0000-7000-8000-0000000000c5"}],"location":"main","merchant_account":"018f2b6e-0000-7000-8000-0000000000a2","metadata":{"gift":true},"slot":"018f2b6e-0000-7000-8000-0000000000d7"}
 type NewOrder struct {
@@ -507,7 +508,7 @@ type Order struct {
 	// PromiseAt The time by which the order has a final status. It moves once, when its units are reserved: then it is the time until which they are kept.
 	PromiseAt time.Time `json:"promise_at"`
 
-	// Reason Why it was canceled: `client`, `stock`, `slot`, `payment`, `expired`, `operator`, or `poison` if a step of it broke again and again.
+	// Reason Why it was canceled: `client`, `stock`, `slot`, `payment`, `expired`, `operator`, or `poison` if a step of ours broke again and again.
 	Reason string `json:"reason,omitempty,omitzero"`
 
 	// ReservationExpiresAt How long its units are kept for it. Missing while nothing is reserved.
