@@ -185,11 +185,15 @@ func orDash(text string) string {
 	return text
 }
 
-// explained puts the parts of a refusal that are wrong into its text, as flags and arguments are named.
+// explained is a refusal alone, without the way that it came. The parts of it that are wrong are named as
+// flags and arguments are.
 func explained(err error) error {
 	p, ok := errors.AsType[*problem.Error](err)
-	if !ok || len(p.Fields) == 0 {
+	switch {
+	case !ok:
 		return err
+	case len(p.Fields) == 0:
+		return p
 	}
 	parts := make([]string, len(p.Fields))
 	for i, f := range p.Fields {

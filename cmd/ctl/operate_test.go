@@ -78,7 +78,7 @@ VALUES ('risk_api', 1, 8, 'default', 'first')`)
 	set.Places = 0
 	require.EqualError(t, set.do(t.Context(), d), "places has to be 1 to 1000")
 	set.Places, set.Name = 3, "nobody"
-	require.True(t, problem.Is(set.do(t.Context(), d), problem.NotFound))
+	require.EqualError(t, set.do(t.Context(), d), "not_found: There is no dependency of this name.")
 	require.Empty(t, out.String())
 }
 
