@@ -106,7 +106,8 @@ const insertTransfer = `
 INSERT INTO transfers (tenant_id, id, from_account, to_account, amount, currency, state, version, reason,
                        payout, rail_reference, wake_at, promise_at, created_at, updated_at)
 VALUES ($1, $2, gen_random_uuid(), gen_random_uuid(), 100, 'EUR', $3, 7, 'because', true, 'r',
-        CASE WHEN $3 IN ('accepted', 'in_review', 'approved', 'settling') THEN now() END, now(), now(), now())`
+        CASE WHEN $3 IN ('accepted', 'in_review', 'approved', 'settling') THEN now() END,
+        now(), now(), now())`
 
 const moveTransfer = `
 UPDATE transfers SET state = $2, version = version + $3,

@@ -83,7 +83,8 @@ func NewWorker(ctx context.Context, cfg config.Config, env Env, via Transports) 
 		ID: env.Instance, Host: env.Host, Version: env.Version, Pool: w.ops, Log: env.Log,
 		Reaped: env.Metrics.Reaped,
 	}
-	w.client, err = jobqueue.NewClient(w.river, env.Instance, w.out.inHand(cfg.DBLimit), workers, env.RiverLog)
+	inHand := w.out.inHand(cfg.DBLimit)
+	w.client, err = jobqueue.NewClient(w.river, env.Instance, inHand, workers, env.RiverLog)
 	return w, err
 }
 

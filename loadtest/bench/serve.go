@@ -192,7 +192,8 @@ func newHoldfast(
 	}
 	h := &holdfast{}
 	if works {
-		if h.worker, err = app.NewWorker(ctx, cfg, env, app.Transports{Risk: risk, Payout: risk, Notify: notify}); err != nil {
+		via := app.Transports{Risk: risk, Payout: risk, Notify: notify}
+		if h.worker, err = app.NewWorker(ctx, cfg, env, via); err != nil {
 			return nil, err
 		}
 	}
