@@ -30,7 +30,8 @@ var layers = []layer{
 		"leaf",
 		[]string{
 			"internal/breaker", "internal/budget", "internal/bulkhead", "internal/condition",
-			"internal/fairshare", "internal/fault", "internal/fsm", "internal/invariant", "internal/money", "internal/problem",
+			"internal/fairshare", "internal/fault", "internal/fsm", "internal/invariant", "internal/money",
+			"internal/problem",
 		},
 		nil,
 	},

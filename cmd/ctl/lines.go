@@ -17,7 +17,8 @@ import (
 	"example.com/holdfast/internal/transfer"
 )
 
-// What the commands for operators print: JSON has the names and units of the admin API, a table is for people.
+// What the commands for operators print: JSON has the names and units of the admin API, a table is for
+// people.
 const (
 	dependencyHeader = "DEPENDENCY\tPLACES\tHELD BY\tVERSION\tSET BY\tSET AT\tREASON"
 	postureHeader    = "CURRENCY\tOPEN UP TO (MINOR UNITS)\tVERSION\tSET BY\tSET AT\tREASON"
@@ -111,8 +112,8 @@ func lineOfPosture(p transfer.Posture) postureLine {
 
 func (l postureLine) cells() []string {
 	return []string{
-		l.Currency, strconv.FormatInt(l.OpenUpTo, 10), strconv.Itoa(int(l.Version)), cell(l.Actor), clock(l.SetAt),
-		cell(l.Reason),
+		l.Currency, strconv.FormatInt(l.OpenUpTo, 10), strconv.Itoa(int(l.Version)), cell(l.Actor),
+		clock(l.SetAt), cell(l.Reason),
 	}
 }
 
@@ -148,6 +149,8 @@ type deadLine struct {
 	TenantID  uuid.UUID `json:"tenant_id,omitzero"`
 	ID        string    `json:"id"`
 	Status    string    `json:"status,omitzero"`
+	Event     string    `json:"event,omitzero"`
+	Consumer  string    `json:"consumer,omitzero"`
 	Job       string    `json:"job,omitzero"`
 	Queue     string    `json:"queue,omitzero"`
 	Reason    string    `json:"reason"`
@@ -157,14 +160,18 @@ type deadLine struct {
 
 func lineOfDead(d httpapi.DeadLetter) deadLine {
 	return deadLine{
-		d.At.UTC(), d.Kind, d.TenantID, d.ID, d.Status, d.Job, d.Queue, d.Reason, d.Attempts, d.LastError,
+		d.At.UTC(), d.Kind, d.TenantID, d.ID, d.Status, d.Event, d.Consumer, d.Job, d.Queue, d.Reason,
+		d.Attempts, d.LastError,
 	}
 }
 
 func (l deadLine) cells() []string {
 	what := l.Status
-	if l.Kind == httpapi.DeadJob {
+	switch l.Kind {
+	case httpapi.DeadJob:
 		what = l.Job + " on " + l.Queue
+	case httpapi.DeadDelivery:
+		what = l.Event + " for " + l.Consumer
 	}
 	return []string{
 		clock(l.At), l.Kind, l.ID, cell(what), cell(l.Reason), strconv.Itoa(l.Attempts), cell(l.LastError),
@@ -178,11 +185,15 @@ func orDash(text string) string {
 	return text
 }
 
-// explained puts the parts of a refusal that are wrong into its text, as flags and arguments are named.
+// explained is a refusal alone, without the way that it came. The parts of it that are wrong are named as
+// flags and arguments are.
 func explained(err error) error {
 	p, ok := errors.AsType[*problem.Error](err)
-	if !ok || len(p.Fields) == 0 {
+	switch {
+	case !ok:
 		return err
+	case len(p.Fields) == 0:
+		return p
 	}
 	parts := make([]string, len(p.Fields))
 	for i, f := range p.Fields {

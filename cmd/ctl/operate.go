@@ -14,6 +14,7 @@ import (
 	"example.com/holdfast/internal/app"
 	"example.com/holdfast/internal/config"
 	"example.com/holdfast/internal/httpapi"
+	"example.com/holdfast/internal/order"
 	"example.com/holdfast/internal/slots"
 	"example.com/holdfast/internal/tenancy"
 	"example.com/holdfast/internal/transfer"
@@ -47,7 +48,10 @@ func openDesk(ctx context.Context, cfg config.Config, out io.Writer) (desk, erro
 		return desk{}, err
 	}
 	transfers := transfer.NewService(transfer.Config{Pool: pool, Now: time.Now})
-	return desk{pool: pool, transfers: transfers, operations: app.NewOperations(pool, transfers), out: out}, nil
+	orders := order.NewService(order.Config{Pool: pool, Now: time.Now})
+	return desk{
+		pool: pool, transfers: transfers, operations: app.NewOperations(pool, transfers, orders), out: out,
+	}, nil
 }
 
 // actor is who changes something here, as histories name it.
@@ -67,6 +71,7 @@ type output struct {
 	JSON bool `name:"json" help:"Print one line of JSON, for scripts, instead of a table."`
 }
 
+//nolint:lll // help texts are struct tags
 type dependencyCmd struct {
 	List  listDependenciesCmd `cmd:"" help:"Print the limit of each dependency and who has how many of its places."`
 	Limit setLimitCmd         `cmd:"" help:"Set how many calls to a dependency may be in flight, over all processes together."`
@@ -75,9 +80,9 @@ type dependencyCmd struct {
 type listDependenciesCmd struct{ output }
 
 // Run prints the limits in force. How a dependency fares is known by the workers: ask their admin listeners.
-func (c *listDependenciesCmd) Run(ctx context.Context) error { return atDesk(ctx, c.run) }
+func (c *listDependenciesCmd) Run(ctx context.Context) error { return atDesk(ctx, c.do) }
 
-func (c *listDependenciesCmd) run(ctx context.Context, d desk) error {
+func (c *listDependenciesCmd) do(ctx context.Context, d desk) error {
 	found, err := d.operations.Dependencies(ctx)
 	if err != nil {
 		return err
@@ -99,9 +104,9 @@ type setLimitCmd struct {
 }
 
 // Run sets the limit and prints it.
-func (c *setLimitCmd) Run(ctx context.Context) error { return atDesk(ctx, c.run) }
+func (c *setLimitCmd) Run(ctx context.Context) error { return atDesk(ctx, c.do) }
 
-func (c *setLimitCmd) run(ctx context.Context, d desk) error {
+func (c *setLimitCmd) do(ctx context.Context, d desk) error {
 	set, err := slots.SetLimit(ctx, d.pool, slots.Change{
 		Dependency: c.Name, Places: c.Places, Actor: actor(), Reason: c.Reason,
 	})
@@ -114,6 +119,7 @@ func (c *setLimitCmd) run(ctx context.Context, d desk) error {
 	return show(d.out, c.JSON, []dependencyLine{line}, dependencyHeader)
 }
 
+//nolint:lll // help texts are struct tags
 type postureCmd struct {
 	List listPosturesCmd `cmd:"" help:"Print every version of a tenant's risk postures, the one in force of each currency first."`
 	Set  setPostureCmd   `cmd:"" help:"Say up to which amount a tenant's transfers pass when the risk service cannot be asked."`
@@ -129,9 +135,9 @@ type listPosturesCmd struct {
 }
 
 // Run prints the postures.
-func (c *listPosturesCmd) Run(ctx context.Context) error { return atDesk(ctx, c.run) }
+func (c *listPosturesCmd) Run(ctx context.Context) error { return atDesk(ctx, c.do) }
 
-func (c *listPosturesCmd) run(ctx context.Context, d desk) error {
+func (c *listPosturesCmd) do(ctx context.Context, d desk) error {
 	tenantID, err := d.tenant(ctx, c.Tenant)
 	if err != nil {
 		return err
@@ -158,9 +164,9 @@ type setPostureCmd struct {
 }
 
 // Run sets the posture and prints it.
-func (c *setPostureCmd) Run(ctx context.Context) error { return atDesk(ctx, c.run) }
+func (c *setPostureCmd) Run(ctx context.Context) error { return atDesk(ctx, c.do) }
 
-func (c *setPostureCmd) run(ctx context.Context, d desk) error {
+func (c *setPostureCmd) do(ctx context.Context, d desk) error {
 	tenantID, err := d.tenant(ctx, c.Tenant)
 	if err != nil {
 		return err
@@ -186,9 +192,9 @@ func (d desk) tenant(ctx context.Context, nameOrID string) (uuid.UUID, error) {
 type queuesCmd struct{ output }
 
 // Run prints the ages of the queues.
-func (c *queuesCmd) Run(ctx context.Context) error { return atDesk(ctx, c.run) }
+func (c *queuesCmd) Run(ctx context.Context) error { return atDesk(ctx, c.do) }
 
-func (c *queuesCmd) run(ctx context.Context, d desk) error {
+func (c *queuesCmd) do(ctx context.Context, d desk) error {
 	found, err := d.operations.Queues(ctx)
 	if err != nil {
 		return err
@@ -210,9 +216,9 @@ type deadCmd struct {
 const deadMax = 200
 
 // Run prints what was given up.
-func (c *deadCmd) Run(ctx context.Context) error { return atDesk(ctx, c.run) }
+func (c *deadCmd) Run(ctx context.Context) error { return atDesk(ctx, c.do) }
 
-func (c *deadCmd) run(ctx context.Context, d desk) error {
+func (c *deadCmd) do(ctx context.Context, d desk) error {
 	if c.Limit < 1 || c.Limit > deadMax {
 		return fmt.Errorf("--limit has to be 1 to %d", deadMax)
 	}

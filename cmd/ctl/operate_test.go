@@ -55,28 +55,30 @@ func TestALimitIsSetAndListed(t *testing.T) {
 	t.Parallel()
 	d, out := setup(t)
 	_, err := d.pool.Exec(t.Context(), `
-INSERT INTO dependency_limits (dependency, version, places, actor, reason) VALUES ('risk_api', 1, 8, 'default', 'first')`)
+INSERT INTO dependency_limits (dependency, version, places, actor, reason)
+VALUES ('risk_api', 1, 8, 'default', 'first')`)
 	require.NoError(t, err)
 	set := setLimitCmd{Name: "risk_api", Places: 3, Reason: "moved"}
-	require.NoError(t, set.run(t.Context(), d))
+	require.NoError(t, set.do(t.Context(), d))
 	rows := fields(out)
 	require.Len(t, rows, 2)
 	require.Equal(t, []string{"risk_api", "3", "-", "2", actor()}, rows[1][:5])
 
 	list := listDependenciesCmd{output{JSON: true}}
-	require.NoError(t, list.run(t.Context(), d))
+	require.NoError(t, list.do(t.Context(), d))
 	lines := decoded[dependencyLine](t, out)
 	require.Len(t, lines, 1)
 	require.WithinDuration(t, time.Now(), lines[0].SetAt, time.Minute)
 	lines[0].SetAt = time.Time{}
 	require.Equal(t, dependencyLine{
-		Dependency: "risk_api", Places: 3, Holders: []holderLine{}, Version: 2, Actor: actor(), Reason: "moved",
+		Dependency: "risk_api", Places: 3, Holders: []holderLine{}, Version: 2, Actor: actor(),
+		Reason: "moved",
 	}, lines[0])
 
 	set.Places = 0
-	require.EqualError(t, set.run(t.Context(), d), "places has to be 1 to 1000")
+	require.EqualError(t, set.do(t.Context(), d), "places has to be 1 to 1000")
 	set.Places, set.Name = 3, "nobody"
-	require.True(t, problem.Is(set.run(t.Context(), d), problem.NotFound))
+	require.EqualError(t, set.do(t.Context(), d), "not_found: There is no dependency of this name.")
 	require.Empty(t, out.String())
 }
 
@@ -87,23 +89,23 @@ func TestAPostureIsSetForATenantByNameOrId(t *testing.T) {
 	require.NoError(t, err)
 	for i, tenant := range []string{"acme", tenantID.String()} {
 		set := setPostureCmd{Tenant: tenant, Currency: "EUR", OpenUpTo: 500, Reason: "it is down"}
-		require.NoError(t, set.run(t.Context(), d))
+		require.NoError(t, set.do(t.Context(), d))
 		require.Equal(t, []string{"EUR", "500", []string{"1", "2"}[i], actor()}, fields(out)[1][:4])
 	}
 	list := listPosturesCmd{output{JSON: true}, "acme"}
-	require.NoError(t, list.run(t.Context(), d))
+	require.NoError(t, list.do(t.Context(), d))
 	lines := decoded[postureLine](t, out)
 	require.Len(t, lines, 2)
 	require.EqualValues(t, 2, lines[0].Version)
 
 	set := setPostureCmd{Tenant: "acme", Currency: "EUR", OpenUpTo: -1, Reason: "it is down"}
-	require.ErrorContains(t, set.run(t.Context(), d), "open-up-to has to be 0 to")
+	require.ErrorContains(t, set.do(t.Context(), d), "open-up-to has to be 0 to")
 	set.Tenant = "initech"
-	require.True(t, problem.Is(set.run(t.Context(), d), problem.NotFound))
+	require.True(t, problem.Is(set.do(t.Context(), d), problem.NotFound))
 	set.Tenant, set.OpenUpTo = uuid.NewString(), 1
-	require.True(t, problem.Is(set.run(t.Context(), d), problem.NotFound))
+	require.True(t, problem.Is(set.do(t.Context(), d), problem.NotFound))
 	list = listPosturesCmd{output{JSON: true}, uuid.NewString()}
-	require.NoError(t, list.run(t.Context(), d))
+	require.NoError(t, list.do(t.Context(), d))
 	require.Equal(t, "[]\n", out.String())
 }
 
@@ -111,28 +113,29 @@ func TestQueuesAndDeadLettersArePrinted(t *testing.T) {
 	t.Parallel()
 	d, out := setup(t)
 	_, err := d.pool.Exec(t.Context(), `
-INSERT INTO river_job (id, args, kind, max_attempts, queue, state, scheduled_at, priority, attempt, errors, finalized_at)
+INSERT INTO river_job (id, args, kind, max_attempts, queue, state, scheduled_at, priority, attempt, errors,
+                       finalized_at)
 VALUES (1, '{}', 'ping', 3, 'risk_api', 'available', now() - interval '1 hour', 2, 0, NULL, NULL),
        (2, '{}', 'ping', 3, 'db', 'discarded', now(), 1, 3, ARRAY['{"error":"bad args"}']::jsonb[], now())`)
 	require.NoError(t, err)
-	require.NoError(t, (&queuesCmd{}).run(t.Context(), d))
+	require.NoError(t, (&queuesCmd{}).do(t.Context(), d))
 	require.Contains(t, out.String(), "LANE 1")
 	require.Regexp(t, `(?m)^risk_api +- +36\d\d\.\d s +- +-$`, out.String())
 	require.Regexp(t, `(?m)^db +- +- +- +-$`, out.String())
 	out.Reset()
-	require.NoError(t, (&queuesCmd{output{JSON: true}}).run(t.Context(), d))
+	require.NoError(t, (&queuesCmd{output{JSON: true}}).do(t.Context(), d))
 	lines := decoded[queueLine](t, out)
 	require.Len(t, lines, 4)
 	require.Greater(t, lines[0].AgeSeconds[1], 3599.0)
 
-	require.NoError(t, (&deadCmd{Limit: 50}).run(t.Context(), d))
+	require.NoError(t, (&deadCmd{Limit: 50}).do(t.Context(), d))
 	require.Regexp(t, `(?m)^\S+Z +job +2 +ping on db +attempts_exhausted +3 +bad args$`, out.String())
 	out.Reset()
-	require.NoError(t, (&deadCmd{output{JSON: true}, 50}).run(t.Context(), d))
+	require.NoError(t, (&deadCmd{output{JSON: true}, 50}).do(t.Context(), d))
 	dead := decoded[deadLine](t, out)
 	require.Equal(t, "bad args", dead[0].LastError)
 	for _, limit := range []int{0, 201} {
-		require.ErrorContains(t, (&deadCmd{Limit: limit}).run(t.Context(), d), "1 to 200")
+		require.ErrorContains(t, (&deadCmd{Limit: limit}).do(t.Context(), d), "1 to 200")
 	}
 }
 

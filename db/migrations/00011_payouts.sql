@@ -8,7 +8,8 @@
 -- step after which the dependency may have acted: as long as it is zero, nothing has to be asked before it is
 -- sent. failures counts how often the present step broke in our own code.
 --
--- Invariant: a settled payout has the rail's reference; only a payout is ever settling.
+-- Invariant: a settled payout has the rail's reference; only a payout is ever settling. Settling is committed
+-- before the rail is called, so no two moves through it commit together: the trigger refuses them.
 --
 -- transfer_attempts is the ledger of calls that gave no answer, written with the note of each. What went
 -- well has its event, so the attempts of a transfer are these rows and its answered steps. It is kept for
@@ -45,6 +46,44 @@ INSERT INTO transfer_transitions (from_state, event, to_state) VALUES
     ('approved', 'submit', 'settling'),
     ('settling', 'settle', 'settled'),
     ('settling', 'fail',   'failed');
+
+-- +goose StatementBegin
+CREATE OR REPLACE FUNCTION refuse_illegal_transfer_move() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    bad record;
+BEGIN
+    WITH moves AS (
+        SELECT tenant_id, id,
+               max(state) FILTER (WHERE NOT after) AS was, max(version) FILTER (WHERE NOT after) AS old_version,
+               max(state) FILTER (WHERE after) AS wanted, max(version) FILTER (WHERE after) AS new_version
+          FROM (SELECT tenant_id, id, state, version, false AS after FROM moved_from
+                 UNION ALL
+                SELECT tenant_id, id, state, version, true FROM moved_to) AS both_sides
+         GROUP BY tenant_id, id
+    ), kinds AS (
+        SELECT was, wanted, new_version - old_version AS steps, min(id::text) AS id, min(old_version) AS old_version
+          FROM moves
+         GROUP BY was, wanted, steps
+    )
+    SELECT k.id, k.was, k.wanted, k.old_version, k.old_version + k.steps AS new_version
+      INTO bad
+      FROM kinds k
+     WHERE (k.was IS DISTINCT FROM k.wanted OR k.steps IS DISTINCT FROM 0)
+       AND NOT coalesce(k.steps = 1 AND EXISTS (
+                SELECT FROM transfer_transitions t
+                 WHERE t.from_state = k.was AND t.to_state = k.wanted), false)
+       AND NOT coalesce(k.steps = 2 AND EXISTS (
+                SELECT FROM transfer_transitions a
+                  JOIN transfer_transitions b ON b.from_state = a.to_state
+                 WHERE a.from_state = k.was AND b.to_state = k.wanted AND a.to_state <> 'settling'), false)
+     LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'transfer %: illegal move % (version %) to % (version %)',
+            bad.id, bad.was, bad.old_version, bad.wanted, bad.new_version USING ERRCODE = 'HF003';
+    END IF;
+    RETURN NULL;
+END $$;
+-- +goose StatementEnd
 
 -- What was given up: the dead letters. In health there are none, so the index is empty.
 CREATE INDEX transfers_dead ON transfers (updated_at)
@@ -84,6 +123,43 @@ DO $$ BEGIN
 END $$;
 -- +goose StatementEnd
 DROP TABLE risk_postures, transfer_attempts;
+-- +goose StatementBegin
+CREATE OR REPLACE FUNCTION refuse_illegal_transfer_move() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    bad record;
+BEGIN
+    WITH moves AS (
+        SELECT tenant_id, id,
+               max(state) FILTER (WHERE NOT after) AS was, max(version) FILTER (WHERE NOT after) AS old_version,
+               max(state) FILTER (WHERE after) AS wanted, max(version) FILTER (WHERE after) AS new_version
+          FROM (SELECT tenant_id, id, state, version, false AS after FROM moved_from
+                 UNION ALL
+                SELECT tenant_id, id, state, version, true FROM moved_to) AS both_sides
+         GROUP BY tenant_id, id
+    ), kinds AS (
+        SELECT was, wanted, new_version - old_version AS steps, min(id::text) AS id, min(old_version) AS old_version
+          FROM moves
+         GROUP BY was, wanted, steps
+    )
+    SELECT k.id, k.was, k.wanted, k.old_version, k.old_version + k.steps AS new_version
+      INTO bad
+      FROM kinds k
+     WHERE (k.was IS DISTINCT FROM k.wanted OR k.steps IS DISTINCT FROM 0)
+       AND NOT coalesce(k.steps = 1 AND EXISTS (
+                SELECT FROM transfer_transitions t
+                 WHERE t.from_state = k.was AND t.to_state = k.wanted), false)
+       AND NOT coalesce(k.steps = 2 AND EXISTS (
+                SELECT FROM transfer_transitions a
+                  JOIN transfer_transitions b ON b.from_state = a.to_state
+                 WHERE a.from_state = k.was AND b.to_state = k.wanted), false)
+     LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'transfer %: illegal move % (version %) to % (version %)',
+            bad.id, bad.was, bad.old_version, bad.wanted, bad.new_version USING ERRCODE = 'HF003';
+    END IF;
+    RETURN NULL;
+END $$;
+-- +goose StatementEnd
 DROP INDEX transfers_dead;
 DELETE FROM transfer_transitions WHERE event = 'submit' OR from_state = 'settling';
 ALTER TABLE transfers

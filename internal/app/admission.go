@@ -40,12 +40,16 @@ const (
 type admission struct {
 	pool   *pgxpool.Pool
 	ageMax time.Duration
-	// lane says in which lane the transfers of a tenant go.
-	lane   func(tenant uuid.UUID) int
+	lanes  laneOf
 	env    Env
 	ages   atomic.Pointer[ages]
 	cancel context.CancelFunc
 	group  sync.WaitGroup
+}
+
+// laneOf says in which lane the work of a tenant goes. The payments of orders go where the orders do.
+type laneOf struct {
+	transfers, orders func(tenant uuid.UUID) int
 }
 
 // lanes is how long the oldest due work of a queue has waited, by lane.
@@ -60,10 +64,8 @@ func (l lanes) wait(lane int) time.Duration {
 // orders for stock and payment. Notifications delay nobody's promise and do not count.
 type ages struct{ risk, db lanes }
 
-func newAdmission(
-	pool *pgxpool.Pool, ageMax time.Duration, lane func(uuid.UUID) int, env Env,
-) *admission {
-	a := &admission{pool: pool, ageMax: ageMax, lane: lane, env: env}
+func newAdmission(pool *pgxpool.Pool, ageMax time.Duration, lanes laneOf, env Env) *admission {
+	a := &admission{pool: pool, ageMax: ageMax, lanes: lanes, env: env}
 	a.ages.Store(&ages{})
 	return a
 }
@@ -126,17 +128,17 @@ func share(age, ageMax time.Duration, class string) float64 {
 	return min(1, max(0, (float64(age)-quietShare*bears)/((1-quietShare)*bears)))
 }
 
-// refused is the part of the requests like this one that is refused. Orders go in the first lane of the
-// database queue, and their payments in their tenant's lane; what is neither only needs the database.
+// refused is the part of the requests like this one that is refused. What is neither a transfer nor an order
+// waits in no queue, but needs the database as the work in front does.
 func (a *admission) refused(r httpapi.Admission) float64 {
 	now := a.ages.Load()
 	switch r.Creates {
 	case httpapi.CreatesTransfer:
-		return share(now.risk.wait(a.lane(r.TenantID)), a.ageMax, r.Class)
+		return share(now.risk.wait(a.lanes.transfers(r.TenantID)), a.ageMax, r.Class)
 	case httpapi.CreatesOrder:
-		payment := now.risk.wait(a.lane(r.TenantID))
-		return max(share(now.db.wait(fairshare.First), a.ageMax, r.Class),
-			share(payment, max(paymentAgeMax, a.ageMax), r.Class))
+		lane := a.lanes.orders(r.TenantID)
+		return max(share(now.db.wait(lane), a.ageMax, r.Class),
+			share(now.risk.wait(lane), max(paymentAgeMax, a.ageMax), r.Class))
 	case httpapi.CreatesOther:
 		return share(now.db.wait(fairshare.First), a.ageMax, r.Class)
 	}

@@ -49,7 +49,10 @@ func TestARefusalSaysWhenToComeBack(t *testing.T) {
 }
 
 // inLane puts every tenant into a lane.
-func inLane(lane int) func(uuid.UUID) int { return func(uuid.UUID) int { return lane } }
+func inLane(lane int) laneOf {
+	always := func(uuid.UUID) int { return lane }
+	return laneOf{always, always}
+}
 
 func TestWorkIsRefusedForTheAgeWhereItWouldWait(t *testing.T) {
 	t.Parallel()
@@ -65,8 +68,9 @@ func TestWorkIsRefusedForTheAgeWhereItWouldWait(t *testing.T) {
 		{"the risk service is slow for orders too", ages{risk: lanes{paymentAgeMax}}, 1, 1, 1, 0},
 		{"payments are half way", ages{risk: lanes{6500 * time.Millisecond}}, 1, 1, 0.5, 0},
 		{"the database is slow", ages{db: lanes{old}}, 1, 0, 1, 1},
-		{"others flood the lane behind", ages{risk: lanes{0, old, old, old}, db: lanes{0, old, old, old}}, 1, 0, 0, 0},
+		{"others flood the lanes behind", ages{risk: lanes{0, old, old}, db: lanes{0, old, old}}, 1, 0, 0, 0},
 		{"the tenant floods", ages{risk: lanes{0, old}}, 2, 1, 0, 0},
+		{"the tenant floods with orders", ages{db: lanes{0, old}}, 2, 0, 1, 0},
 		{"the tenant floods for long", ages{risk: lanes{0, 0, paymentAgeMax}}, 3, 1, 1, 0},
 		{"those before the tenant's lane wait", ages{risk: lanes{old}}, 3, 1, 0, 0},
 		{"those behind the tenant's lane wait", ages{risk: lanes{0, 0, 0, old}}, 3, 0, 0, 0},
@@ -74,7 +78,8 @@ func TestWorkIsRefusedForTheAgeWhereItWouldWait(t *testing.T) {
 		a := newAdmission(nil, ageMax, inLane(c.lane), Env{})
 		a.ages.Store(&c.ages)
 		for creates, want := range map[httpapi.Creation]float64{
-			httpapi.CreatesTransfer: c.transfers, httpapi.CreatesOrder: c.orders, httpapi.CreatesOther: c.others,
+			httpapi.CreatesTransfer: c.transfers, httpapi.CreatesOrder: c.orders,
+			httpapi.CreatesOther: c.others,
 		} {
 			got := a.refused(httpapi.Admission{Class: "standard", Creates: creates})
 			require.InDelta(t, want, got, 1e-9, "%s: %s", c.name, creates)
@@ -85,16 +90,21 @@ func TestWorkIsRefusedForTheAgeWhereItWouldWait(t *testing.T) {
 func TestTheLaneThatCountsIsThatOfTheTenant(t *testing.T) {
 	t.Parallel()
 	calm, flood := uuid.New(), uuid.New()
-	a := newAdmission(nil, time.Second, func(tenant uuid.UUID) int {
-		if tenant == flood {
-			return fairshare.Third
+	thirdIf := func(owner uuid.UUID) func(uuid.UUID) int {
+		return func(tenant uuid.UUID) int {
+			if tenant == owner {
+				return fairshare.Third
+			}
+			return fairshare.First
 		}
-		return fairshare.First
-	}, Env{})
-	a.ages.Store(&ages{risk: lanes{0, 0, time.Minute}})
-	for tenant, want := range map[uuid.UUID]float64{calm: 0, flood: 1} {
-		got := a.refused(httpapi.Admission{TenantID: tenant, Class: "standard", Creates: httpapi.CreatesTransfer})
-		require.InDelta(t, want, got, 1e-9)
+	}
+	a := newAdmission(nil, time.Second, laneOf{transfers: thirdIf(flood), orders: thirdIf(calm)}, Env{})
+	a.ages.Store(&ages{risk: lanes{0, 0, time.Minute}, db: lanes{0, 0, time.Minute}})
+	for tenant, want := range map[uuid.UUID][2]float64{calm: {0, 1}, flood: {1, 0}} {
+		r := httpapi.Admission{TenantID: tenant, Class: "standard", Creates: httpapi.CreatesTransfer}
+		require.InDelta(t, want[0], a.refused(r), 1e-9)
+		r.Creates = httpapi.CreatesOrder
+		require.InDelta(t, want[1], a.refused(r), 1e-9, "who floods with transfers may still order")
 	}
 }
 

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,13 +9,14 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"example.com/holdfast/internal/httpapi"
 	"example.com/holdfast/internal/idempotency"
 	"example.com/holdfast/internal/jobqueue"
+	"example.com/holdfast/internal/order"
+	"example.com/holdfast/internal/outbox"
 	"example.com/holdfast/internal/slots"
 	"example.com/holdfast/internal/transfer"
 )
@@ -26,6 +26,11 @@ const (
 	reasonNotNotified = "notification_failed"
 	reasonJobTries    = "attempts_exhausted"
 )
+
+// deadOrders is what the order domain tells of what it gave up.
+type deadOrders interface {
+	DeadLetters(ctx context.Context, limit int) ([]order.Order, error)
+}
 
 // deadTransfers is what the transfer domain tells of what it gave up.
 type deadTransfers interface {
@@ -37,12 +42,13 @@ type deadTransfers interface {
 type Operations struct {
 	pool      *pgxpool.Pool
 	transfers deadTransfers
+	orders    deadOrders
 	doors     *doors
 }
 
 // NewOperations makes operations for a program that calls no dependency.
-func NewOperations(pool *pgxpool.Pool, transfers *transfer.Service) *Operations {
-	return &Operations{pool: pool, transfers: transfers, doors: &doors{}}
+func NewOperations(pool *pgxpool.Pool, transfers *transfer.Service, orders *order.Service) *Operations {
+	return &Operations{pool: pool, transfers: transfers, orders: orders, doors: &doors{}}
 }
 
 // Dependencies reads the limits in force, who has places, and how the doors of this process are, in the order
@@ -72,7 +78,9 @@ func (o *Operations) Dependencies(ctx context.Context) ([]httpapi.Dependency, er
 }
 
 func limitOf(l slots.Limit) httpapi.Limit {
-	return httpapi.Limit{Places: l.Places, Version: l.Version, Actor: l.Actor, Reason: l.Reason, SetAt: l.SetAt}
+	return httpapi.Limit{
+		Places: l.Places, Version: l.Version, Actor: l.Actor, Reason: l.Reason, SetAt: l.SetAt,
+	}
 }
 
 // SetLimit sets a limit once per key.
@@ -105,12 +113,16 @@ func (o *Operations) Queues(ctx context.Context) ([]httpapi.Queue, error) {
 
 // DeadLetters reads the latest of each kind, and keeps the latest of all.
 func (o *Operations) DeadLetters(ctx context.Context, limit int) ([]httpapi.DeadLetter, error) {
-	transfers, err := o.givenUpTransfers(ctx, limit)
-	jobs, jobErr := o.givenUpJobs(ctx, limit)
-	if err := errors.Join(err, jobErr); err != nil {
-		return nil, err
+	var all []httpapi.DeadLetter
+	for _, read := range []func(context.Context, int) ([]httpapi.DeadLetter, error){
+		o.givenUpTransfers, o.givenUpOrders, o.givenUpDeliveries, o.givenUpJobs,
+	} {
+		found, err := read(ctx, limit)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
 	}
-	all := slices.Concat(transfers, jobs)
 	slices.SortStableFunc(all, func(a, b httpapi.DeadLetter) int { return b.At.Compare(a.At) })
 	return all[:min(limit, len(all))], nil
 }
@@ -135,8 +147,8 @@ func (o *Operations) givenUpTransfers(ctx context.Context, limit int) ([]httpapi
 	return out, nil
 }
 
-// deadTransfer says why and when a transfer was given up. What was tried in vain after its last move was about
-// the step that is given up now.
+// deadTransfer says why and when a transfer was given up. What was tried in vain after its last move was
+// about the step that is given up now.
 func deadTransfer(t transfer.Transfer, tried transfer.Tried) httpapi.DeadLetter {
 	out := httpapi.DeadLetter{
 		Kind: httpapi.DeadTransfer, TenantID: t.TenantID, ID: t.ID.String(), Status: string(t.State),
@@ -160,6 +172,38 @@ func deadTransfer(t transfer.Transfer, tried transfer.Tried) httpapi.DeadLetter 
 	return out
 }
 
+// givenUpOrders has no attempts in detail: the order domain keeps no ledger of them.
+func (o *Operations) givenUpOrders(ctx context.Context, limit int) ([]httpapi.DeadLetter, error) {
+	dead, err := o.orders.DeadLetters(ctx, limit)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]httpapi.DeadLetter, len(dead))
+	for i, d := range dead {
+		out[i] = httpapi.DeadLetter{
+			Kind: httpapi.DeadOrder, TenantID: d.TenantID, ID: d.ID.String(), Status: string(d.State),
+			Reason: string(order.ReasonPoison), Attempts: int(d.Attempts), At: d.UpdatedAt,
+		}
+	}
+	return out, nil
+}
+
+func (o *Operations) givenUpDeliveries(ctx context.Context, limit int) ([]httpapi.DeadLetter, error) {
+	dead, err := outbox.DeadDeliveries(ctx, o.pool, limit)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]httpapi.DeadLetter, len(dead))
+	for i, d := range dead {
+		out[i] = httpapi.DeadLetter{
+			Kind: httpapi.DeadDelivery, TenantID: d.TenantID, ID: fmt.Sprintf("%s/%d", d.AggregateID, d.Seq),
+			Event: d.Type, Consumer: d.Consumer, Reason: string(order.ReasonPoison),
+			Attempts: int(d.Attempts), At: d.At,
+		}
+	}
+	return out, nil
+}
+
 func (o *Operations) givenUpJobs(ctx context.Context, limit int) ([]httpapi.DeadLetter, error) {
 	dead, err := jobqueue.Discarded(ctx, o.pool, limit)
 	if err != nil {
@@ -168,7 +212,7 @@ func (o *Operations) givenUpJobs(ctx context.Context, limit int) ([]httpapi.Dead
 	out := make([]httpapi.DeadLetter, len(dead))
 	for i, j := range dead {
 		out[i] = httpapi.DeadLetter{
-			Kind: httpapi.DeadJob, TenantID: uuid.Nil, ID: strconv.FormatInt(j.ID, 10), Job: j.Kind, Queue: j.Queue,
+			Kind: httpapi.DeadJob, ID: strconv.FormatInt(j.ID, 10), Job: j.Kind, Queue: j.Queue,
 			Reason: reasonJobTries, Attempts: int(j.Attempts), LastError: j.LastError, At: j.At,
 		}
 	}

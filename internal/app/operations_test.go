@@ -16,6 +16,7 @@ import (
 	"example.com/holdfast/internal/httpapi"
 	"example.com/holdfast/internal/idempotency"
 	"example.com/holdfast/internal/jobqueue"
+	"example.com/holdfast/internal/order"
 	"example.com/holdfast/internal/outbound"
 	"example.com/holdfast/internal/pgtest"
 	"example.com/holdfast/internal/problem"
@@ -34,6 +35,11 @@ func (g graveyard) DeadLetters(_ context.Context, limit int) ([]transfer.Transfe
 	return g.dead[:min(limit, len(g.dead))], g.err
 }
 
+// orderGraveyard is an order domain that has given up what a test says.
+type orderGraveyard []order.Order
+
+func (g orderGraveyard) DeadLetters(context.Context, int) ([]order.Order, error) { return g, nil }
+
 func (g graveyard) Tried(_ context.Context, _ []transfer.Ref) (map[transfer.Ref]transfer.Tried, error) {
 	return g.tried, nil
 }
@@ -43,7 +49,8 @@ func lease(t *testing.T, pool *pgxpool.Pool, dependency string, places int) {
 	t.Helper()
 	l := &slots.Lease{
 		Dependency: dependency, Holder: "worker-1", Default: places, CallTimeout: time.Second, Pool: pool,
-		Log: slog.New(slog.DiscardHandler), Now: time.Now, InUse: func() int { return 0 }, Apply: func(int, time.Time) {},
+		Log: slog.New(slog.DiscardHandler), Now: time.Now, InUse: func() int { return 0 },
+		Apply: func(int, time.Time) {},
 	}
 	require.NoError(t, l.Start(t.Context()))
 	t.Cleanup(func() { require.NoError(t, l.Stop(context.WithoutCancel(t.Context()))) })
@@ -52,7 +59,7 @@ func lease(t *testing.T, pool *pgxpool.Pool, dependency string, places int) {
 func TestADependencyIsShownWithItsLimitItsHoldersAndItsDoor(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.New(t)
-	o := NewOperations(pool, nil)
+	o := NewOperations(pool, nil, nil)
 	none, err := o.Dependencies(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, none)
@@ -61,8 +68,8 @@ func TestADependencyIsShownWithItsLimitItsHoldersAndItsDoor(t *testing.T) {
 	since := time.Now()
 	o.doors.add(func() outbound.Health {
 		return outbound.Health{
-			Dependency: riskAPI, Breaker: breaker.Open, BreakerSince: since, InFlight: 1, Waiting: 3, Limit: 2, Cap: 8,
-			P95: time.Second,
+			Dependency: riskAPI, Breaker: breaker.Open, BreakerSince: since, InFlight: 1, Waiting: 3,
+			Limit: 2, Cap: 8, P95: time.Second,
 		}
 	})
 	o.doors.add(func() outbound.Health {
@@ -71,7 +78,8 @@ func TestADependencyIsShownWithItsLimitItsHoldersAndItsDoor(t *testing.T) {
 	found, err := o.Dependencies(t.Context())
 	require.NoError(t, err)
 	require.Len(t, found, 2)
-	require.Equal(t, httpapi.Dependency{Name: notificationAPI, Door: &httpapi.Door{Breaker: "closed"}}, found[0])
+	closed := httpapi.Dependency{Name: notificationAPI, Door: &httpapi.Door{Breaker: "closed"}}
+	require.Equal(t, closed, found[0])
 	require.Equal(t, 8, found[1].Limit.Places)
 	require.Equal(t, 1, found[1].Limit.Version)
 	require.Equal(t, []httpapi.Holder{{Name: "worker-1", Places: 8}}, found[1].Holders)
@@ -80,14 +88,15 @@ func TestADependencyIsShownWithItsLimitItsHoldersAndItsDoor(t *testing.T) {
 	}, *found[1].Door)
 	wrong := condition.BreakerOpen
 	require.Equal(t, []httpapi.Condition{{
-		Name: wrong.Name, Severity: string(wrong.Severity), Title: wrong.Title, Text: wrong.Text, Since: since,
+		Name: wrong.Name, Severity: string(wrong.Severity), Title: wrong.Title, Text: wrong.Text,
+		Since: since,
 	}}, found[1].Conditions)
 }
 
 func TestALimitIsSetOncePerKeyWithItsActor(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.New(t)
-	o := NewOperations(pool, nil)
+	o := NewOperations(pool, nil, nil)
 	lease(t, pool, riskAPI, 8)
 	set := func(key string, c httpapi.LimitChange) (httpapi.Limit, bool, error) {
 		var got httpapi.Limit
@@ -127,7 +136,7 @@ func TestEveryQueueIsShownWithTheAgesOfItsLanes(t *testing.T) {
 INSERT INTO river_job (args, kind, max_attempts, queue, state, scheduled_at, priority)
 VALUES ('{}', 'ping', 3, 'risk_api', 'available', now() - interval '1 minute', 2)`)
 	require.NoError(t, err)
-	queues, err := NewOperations(pool, nil).Queues(t.Context())
+	queues, err := NewOperations(pool, nil, nil).Queues(t.Context())
 	require.NoError(t, err)
 	names := make([]string, len(queues))
 	for i, q := range queues {
@@ -144,8 +153,8 @@ func TestDeadLettersOfAllKindsComeTheLatestFirst(t *testing.T) {
 	pool := pgtest.New(t)
 	_, err := pool.Exec(t.Context(), `
 INSERT INTO river_job (id, args, kind, max_attempts, queue, state, attempt, errors, finalized_at)
-VALUES (7, '{}', 'transfer_screen', 3, 'risk_api', 'discarded', 3, ARRAY['{"error":"first"}', '{"error":"last"}']::jsonb[],
-        now() - interval '1 minute')`)
+VALUES (7, '{}', 'transfer_screen', 3, 'risk_api', 'discarded', 3,
+        ARRAY['{"error":"first"}', '{"error":"last"}']::jsonb[], now() - interval '1 minute')`)
 	require.NoError(t, err)
 	now := time.Now()
 	early := transfer.Transfer{
@@ -153,8 +162,18 @@ VALUES (7, '{}', 'transfer_screen', 3, 'risk_api', 'discarded', 3, ARRAY['{"erro
 		Reason: transfer.ReasonAttempts, UpdatedAt: now.Add(-time.Hour),
 	}
 	late := early
-	late.Ref.ID, late.UpdatedAt = uuid.New(), now
-	o := &Operations{pool: pool, doors: &doors{}, transfers: graveyard{
+	late.ID, late.UpdatedAt = uuid.New(), now
+	stuck := order.Order{
+		Ref: order.Ref{TenantID: uuid.New(), ID: uuid.New()}, State: order.Reserved, Failures: 5, Attempts: 6,
+		UpdatedAt: now.Add(-2 * time.Hour),
+	}
+	_, err = pool.Exec(t.Context(), `
+INSERT INTO deliveries (consumer, tenant_id, aggregate_id, seq, type, reference, wake_at, created_at,
+                        attempts, failures)
+VALUES ('orders', $1, $2, 3, 'transfer.settled', 'order:1', now(), now() - interval '3 hours', 8, 5)`,
+		stuck.TenantID, stuck.ID)
+	require.NoError(t, err)
+	o := &Operations{pool: pool, doors: &doors{}, orders: orderGraveyard{stuck}, transfers: graveyard{
 		dead: []transfer.Transfer{late, early},
 		tried: map[transfer.Ref]transfer.Tried{late.Ref: {
 			Times: 12, Last: transfer.Attempt{Step: "screen", Kind: "timeout", Detail: "no answer"},
@@ -162,17 +181,26 @@ VALUES (7, '{}', 'transfer_screen', 3, 'risk_api', 'discarded', 3, ARRAY['{"erro
 	}}
 	dead, err := o.DeadLetters(t.Context(), 10)
 	require.NoError(t, err)
-	require.Len(t, dead, 3)
+	require.Len(t, dead, 5)
 	require.Equal(t, httpapi.DeadLetter{
 		Kind: httpapi.DeadTransfer, TenantID: late.TenantID, ID: late.ID.String(), Status: "failed",
 		Reason: "attempts_exhausted", Attempts: 12, LastError: "screen: timeout: no answer", At: now,
 	}, dead[0])
 	dead[1].At = time.Time{}
 	require.Equal(t, httpapi.DeadLetter{
-		Kind: httpapi.DeadJob, ID: "7", Job: "transfer_screen", Queue: "risk_api", Reason: "attempts_exhausted",
-		Attempts: 3, LastError: "last",
+		Kind: httpapi.DeadJob, ID: "7", Job: "transfer_screen", Queue: "risk_api",
+		Reason: "attempts_exhausted", Attempts: 3, LastError: "last",
 	}, dead[1])
 	require.Equal(t, early.ID.String(), dead[2].ID)
+	require.Equal(t, httpapi.DeadLetter{
+		Kind: httpapi.DeadOrder, TenantID: stuck.TenantID, ID: stuck.ID.String(), Status: "reserved",
+		Reason: "poison", Attempts: 6, At: stuck.UpdatedAt,
+	}, dead[3])
+	dead[4].At = time.Time{}
+	require.Equal(t, httpapi.DeadLetter{
+		Kind: httpapi.DeadDelivery, TenantID: stuck.TenantID, ID: stuck.ID.String() + "/3",
+		Event: "transfer.settled", Consumer: "orders", Reason: "poison", Attempts: 8,
+	}, dead[4])
 
 	few, err := o.DeadLetters(t.Context(), 1)
 	require.NoError(t, err)
@@ -193,7 +221,9 @@ func TestADeadTransferSaysWhyAndWhen(t *testing.T) {
 		reason string
 		later  bool
 	}{
-		{"ended out of attempts", transfer.Transfer{State: transfer.Failed, Reason: transfer.ReasonAttempts}, transfer.ReasonAttempts, false},
+		{"ended out of attempts", transfer.Transfer{
+			State: transfer.Failed, Reason: transfer.ReasonAttempts,
+		}, transfer.ReasonAttempts, false},
 		{"ended as poison, and told nobody", transfer.Transfer{
 			State: transfer.Failed, Reason: transfer.ReasonPoison, Notification: transfer.NotificationFailed,
 		}, transfer.ReasonPoison, false},

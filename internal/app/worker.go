@@ -83,7 +83,8 @@ func NewWorker(ctx context.Context, cfg config.Config, env Env, via Transports) 
 		ID: env.Instance, Host: env.Host, Version: env.Version, Pool: w.ops, Log: env.Log,
 		Reaped: env.Metrics.Reaped,
 	}
-	w.client, err = jobqueue.NewClient(w.river, env.Instance, w.out.inHand(cfg.DBLimit), workers, env.RiverLog)
+	inHand := w.out.inHand(cfg.DBLimit)
+	w.client, err = jobqueue.NewClient(w.river, env.Instance, inHand, workers, env.RiverLog)
 	return w, err
 }
 
@@ -98,7 +99,7 @@ func (w *Worker) Checks() []httpapi.Check {
 // ListenAdmin gives a worker that is a process of its own a listener for health, metrics and the admin
 // API.
 func (w *Worker) ListenAdmin() {
-	operators := &Operations{pool: w.ops, transfers: w.transfers, doors: w.env.doors}
+	operators := &Operations{pool: w.ops, transfers: w.transfers, orders: w.orders, doors: w.env.doors}
 	handler := httpapi.NewAdmin(httpapi.Config{
 		Keys: tenancy.NewService(w.ops, w.env.Now), Transfers: w.transfers, Checks: w.Checks(),
 		Dependencies: operators, Backlog: operators,

@@ -19,18 +19,20 @@ type Queue struct {
 const (
 	DeadTransfer = "transfer"
 	DeadOrder    = "order"
+	DeadDelivery = "delivery"
 	DeadJob      = "job"
 )
 
 // DeadLetter is something that was given up.
 type DeadLetter struct {
-	// Kind is one of the above. A job has no tenant and no Status, the others no Job and no Queue.
-	Kind     string
-	TenantID uuid.UUID
-	ID       string
-	Status   string
-	Job      string
-	Queue    string
+	// Kind is one of the above. Transfers and orders have a Status, deliveries an Event and its Consumer,
+	// and jobs their kind and Queue; a job has no tenant.
+	Kind            string
+	TenantID        uuid.UUID
+	ID              string
+	Status          string
+	Event, Consumer string
+	Job, Queue      string
 	// Reason is why it was given up, after how many Attempts, and what came of the last one.
 	Reason    string
 	Attempts  int
@@ -79,8 +81,9 @@ func (s *adminServer) ListDeadLetters(
 	out := adminapi.ListDeadLetters200JSONResponse{DeadLetters: make([]adminapi.DeadLetter, len(found))}
 	for i, d := range found {
 		out.DeadLetters[i] = adminapi.DeadLetter{
-			Kind: adminapi.DeadLetterKind(d.Kind), TenantID: d.TenantID, ID: d.ID, Status: d.Status, Job: d.Job,
-			Queue: d.Queue, Reason: d.Reason, Attempts: d.Attempts, LastError: d.LastError, At: d.At.UTC(),
+			Kind: adminapi.DeadLetterKind(d.Kind), TenantID: d.TenantID, ID: d.ID, Status: d.Status,
+			Event: d.Event, Consumer: d.Consumer, Job: d.Job, Queue: d.Queue, Reason: d.Reason,
+			Attempts: d.Attempts, LastError: d.LastError, At: d.At.UTC(),
 		}
 	}
 	return out, nil

@@ -24,7 +24,7 @@ func (s *publicServer) ReceivePayoutCallback(
 	callback, err := payout.ReadCallback(s.cfg.PayoutCallbackSecret, c.header, c.body)
 	switch {
 	case errors.Is(err, payout.ErrBadSignature):
-		return nil, problem.Wrap(problem.Unauthenticated, err, "The callback is not signed by the payout rail.")
+		return nil, problem.Wrap(problem.Unauthenticated, err, "The callback is not signed by the rail.")
 	case errors.Is(err, payout.ErrBadCallback):
 		return nil, badCallback(c, err)
 	case err != nil:

@@ -93,7 +93,8 @@ func TestASignedCallbackHasToBeInTheContractsForm(t *testing.T) {
 	e = callback(t, railSecret, goodCallback, wallTime())
 	e.header.Set("Content-Type", "text/plain")
 	b.requireProblem(t, e, problem.UnsupportedMediaType)
-	b.requireProblem(t, callback(t, railSecret, strings.Repeat(" ", bodyMaxBytes+1), wallTime()), problem.BodyTooLarge)
+	huge := strings.Repeat(" ", bodyMaxBytes+1)
+	b.requireProblem(t, callback(t, railSecret, huge, wallTime()), problem.BodyTooLarge)
 	require.Empty(t, b.fake.woken)
 }
 

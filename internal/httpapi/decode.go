@@ -30,8 +30,8 @@ const (
 // hash is the fingerprint of a request.
 type hash = [sha256.Size]byte
 
-// fingerprint is what a key stands for, besides the route: what the path names, by its id or its name, and the
-// decoded body. The tenant is a part of the key.
+// fingerprint is what a key stands for, besides the route: what the path names, by its id or its name, and
+// the decoded body. The tenant is a part of the key.
 type fingerprint struct {
 	ID   uuid.UUID `json:"id,omitzero"`
 	Name string    `json:"name,omitzero"`

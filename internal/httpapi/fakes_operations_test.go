@@ -23,10 +23,14 @@ func (f *fakeService) Attempts(ctx context.Context, ref transfer.Ref) ([]transfe
 	if _, err := f.Get(ctx, ref); err != nil {
 		return nil, err
 	}
-	return []transfer.Attempt{{Step: "screen", Kind: "timeout", Detail: "risk_api screen timed out", At: noon}}, nil
+	return []transfer.Attempt{{
+		Step: "screen", Kind: "timeout", Detail: "risk_api screen timed out", At: noon,
+	}}, nil
 }
 
-func (f *fakeService) Postures(ctx context.Context, tenantID uuid.UUID, limit int) ([]transfer.Posture, error) {
+func (f *fakeService) Postures(
+	ctx context.Context, tenantID uuid.UUID, limit int,
+) ([]transfer.Posture, error) {
 	if err := f.enter(ctx); err != nil || tenantID != acme {
 		return nil, err
 	}
@@ -92,7 +96,8 @@ func (f fakeOperations) Queues(ctx context.Context) ([]Queue, error) {
 	if err := f.enter(ctx); err != nil {
 		return nil, err
 	}
-	return []Queue{{Name: "risk_api", Ages: []time.Duration{12 * time.Millisecond, 3500 * time.Millisecond, 0, 0}}}, nil
+	ages := []time.Duration{12 * time.Millisecond, 3500 * time.Millisecond, 0, 0}
+	return []Queue{{Name: "risk_api", Ages: ages}}, nil
 }
 
 func (f fakeOperations) DeadLetters(ctx context.Context, limit int) ([]DeadLetter, error) {
@@ -101,11 +106,15 @@ func (f fakeOperations) DeadLetters(ctx context.Context, limit int) ([]DeadLette
 	}
 	dead := []DeadLetter{
 		{
-			Kind: DeadTransfer, TenantID: acme, ID: known.String(), Status: "failed", Reason: "attempts_exhausted",
-			Attempts: 12, LastError: "timed out", At: noon,
+			Kind: DeadTransfer, TenantID: acme, ID: known.String(), Status: "failed",
+			Reason: "attempts_exhausted", Attempts: 12, LastError: "timed out", At: noon,
 		},
 		{Kind: DeadOrder, TenantID: acme, ID: known.String(), Status: "canceled", Reason: "poison", At: noon},
-		{Kind: DeadJob, ID: "4711", Job: "transfer_screen", Queue: "risk_api", Reason: "attempts_exhausted", At: noon},
+		{
+			Kind: DeadDelivery, TenantID: acme, ID: known.String() + "/3", Event: "transfer.settled",
+			Consumer: "orders", Reason: "poison", At: noon,
+		},
+		{Kind: DeadJob, ID: "4711", Job: "transfer_screen", Queue: "risk_api", Reason: "poison", At: noon},
 	}
 	return dead[:min(limit, len(dead))], nil
 }

@@ -20,8 +20,8 @@ const (
 	posturePath = tenantPath + "/risk-postures/EUR"
 )
 
-func asOperator(method, path, body string) exchange {
-	return exchange{method: method, path: path, body: body, key: "operator"}
+func asOperator(path, body string) exchange {
+	return exchange{method: put, path: path, body: body, key: "operator"}
 }
 
 func TestOperatorsSeeHowTheDependenciesAre(t *testing.T) {
@@ -32,7 +32,8 @@ func TestOperatorsSeeHowTheDependenciesAre(t *testing.T) {
 	require.JSONEq(t, `{"dependencies":[
 		{"dependency":"notification_api","holders":[],"conditions":[]},
 		{"dependency":"risk_api",
-		 "limit":{"places":8,"version":2,"actor":"operator:kim","reason":"moved","set_at":"2026-11-22T12:00:00Z"},
+		 "limit":{"places":8,"version":2,"actor":"operator:kim","reason":"moved",
+		          "set_at":"2026-11-22T12:00:00Z"},
 		 "holders":[{"holder":"worker-1","places":5},{"holder":"worker-2","places":3}],
 		 "door":{"breaker":"open","breaker_since":"2026-11-22T12:00:00Z","in_flight":1,"waiting":3,"limit":2,
 		         "places":5,"p95_ms":830},
@@ -50,8 +51,10 @@ func TestOperatorsSeeWhatWaitsAndWhatWasGivenUp(t *testing.T) {
 	dead := decoded[adminapi.DeadLetterList](t, b.do(t, exchange{
 		method: get, path: "/admin/v1/dead-letters", key: "viewer",
 	}))
-	require.Len(t, dead.DeadLetters, 3)
+	require.Len(t, dead.DeadLetters, 4)
 	require.Equal(t, "timed out", dead.DeadLetters[0].LastError)
+	require.Equal(t, "transfer.settled", dead.DeadLetters[2].Event)
+	require.Equal(t, "orders", dead.DeadLetters[2].Consumer)
 	few := decoded[adminapi.DeadLetterList](t, b.do(t, exchange{
 		method: get, path: "/admin/v1/dead-letters?limit=1", key: "viewer",
 	}))
@@ -73,7 +76,7 @@ func TestOperatorsSeeWhatWaitsAndWhatWasGivenUp(t *testing.T) {
 func TestAnOperatorSetsALimitOncePerKeyAndDependency(t *testing.T) {
 	t.Parallel()
 	b := setupAdmin(t)
-	e := asOperator(put, limitPath, goodLimit)
+	e := asOperator(limitPath, goodLimit)
 	e.name = "one"
 	first, again := b.do(t, e), b.do(t, e)
 	require.Equal(t, http.StatusOK, first.Code, first.text)
@@ -98,15 +101,15 @@ func TestAnOperatorSetsALimitOncePerKeyAndDependency(t *testing.T) {
 func TestAnOperatorSetsAPostureOncePerKeyTenantAndCurrency(t *testing.T) {
 	t.Parallel()
 	b := setupAdmin(t)
-	e := asOperator(put, posturePath, goodPosture)
+	e := asOperator(posturePath, goodPosture)
 	e.name = "one"
 	first, again := b.do(t, e), b.do(t, e)
 	require.Equal(t, http.StatusOK, first.Code, first.text)
 	require.Equal(t, first.text, again.text)
 	require.Equal(t, "true", again.Header().Get("Idempotent-Replayed"))
 	require.Equal(t, []transfer.Posture{{
-		TenantID: acme, Currency: "EUR", Version: 1, OpenUpTo: 5000, Actor: "operator:kim", Reason: "it is down",
-		SetAt: noon,
+		TenantID: acme, Currency: "EUR", Version: 1, OpenUpTo: 5000, Actor: "operator:kim",
+		Reason: "it is down", SetAt: noon,
 	}}, b.fake.postures)
 
 	e.path = tenantPath + "/risk-postures/USD"
@@ -115,16 +118,15 @@ func TestAnOperatorSetsAPostureOncePerKeyTenantAndCurrency(t *testing.T) {
 	e.path = strings.Replace(posturePath, acme.String(), globex.String(), 1)
 	b.requireProblem(t, e, problem.NotFound)
 
-	closing := asOperator(put, posturePath, `{"open_up_to":0,"reason":"it is back"}`)
+	closing := asOperator(posturePath, `{"open_up_to":0,"reason":"it is back"}`)
 	require.Equal(t, http.StatusOK, b.do(t, closing).Code)
 	list := decoded[adminapi.RiskPostureList](t, b.do(t, exchange{
 		method: get, path: tenantPath + "/risk-postures", key: "viewer",
 	}))
 	require.Len(t, list.Postures, 2)
 	require.Zero(t, list.Postures[0].OpenUpTo)
-	none := b.do(t, exchange{
-		method: get, path: strings.Replace(tenantPath, acme.String(), globex.String(), 1) + "/risk-postures", key: "viewer",
-	})
+	other := strings.Replace(tenantPath, acme.String(), globex.String(), 1)
+	none := b.do(t, exchange{method: get, path: other + "/risk-postures", key: "viewer"})
 	require.JSONEq(t, `{"postures":[]}`, none.text)
 }
 
@@ -143,7 +145,7 @@ func TestWhatIsWrongWithAChangeIsNamed(t *testing.T) {
 		{tenantPath + "/risk-postures/eur", goodPosture, "currency"},
 	} {
 		b := setupAdmin(t)
-		p := b.requireProblem(t, asOperator(put, c.path, c.body), problem.ValidationFailed)
+		p := b.requireProblem(t, asOperator(c.path, c.body), problem.ValidationFailed)
 		require.Equal(t, c.pointer, p.Errors[0].Pointer, c.body)
 		require.Empty(t, b.fake.limits)
 		require.Empty(t, b.fake.postures)
@@ -152,8 +154,8 @@ func TestWhatIsWrongWithAChangeIsNamed(t *testing.T) {
 
 func TestEveryAdminRouteNeedsItsRoleAndEveryChangeAKey(t *testing.T) {
 	t.Parallel()
-	fill := strings.NewReplacer("{tenant_id}", acme.String(), "{id}", known.String(), "{dependency}", "risk_api",
-		"{currency}", "EUR")
+	fill := strings.NewReplacer("{tenant_id}", acme.String(), "{id}", known.String(),
+		"{dependency}", "risk_api", "{currency}", "EUR")
 	bodies := map[string]string{
 		"decideReview": `{"decision":"approve","reason":"fine"}`, "setDependencyLimit": goodLimit,
 		"setRiskPosture": goodPosture,

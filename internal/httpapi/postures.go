@@ -67,7 +67,8 @@ func (s *adminServer) SetRiskPosture(
 	}
 	fields := checkText("/reason", request.Reason, 1, reasonMaxBytes)
 	if _, ok := money.Exponent(in.Currency); !ok {
-		fields = append(fields, problem.Field{Pointer: "currency", Detail: "has to be an active ISO 4217 code"})
+		const why = "has to be an active ISO 4217 code"
+		fields = append(fields, problem.Field{Pointer: "currency", Detail: why})
 	}
 	if request.OpenUpTo == nil {
 		fields = append(fields, problem.Field{Pointer: "/open_up_to", Detail: "has to be there"})

@@ -39,23 +39,7 @@ type step func(ctx context.Context, c *call, w http.ResponseWriter, r *http.Requ
 
 // guard puts the steps in front of an operation, and its budget around all of it.
 func (s *shared) guard(rt *route, next http.HandlerFunc) http.HandlerFunc {
-	steps := []step{s.length}
-	if rt.access != open {
-		steps = append(steps, s.identify)
-	}
-	if rt.access != open && s.limits != nil {
-		steps = append(steps, s.rate)
-	}
-	if s.room != nil && (rt.access != open || rt.has(body)) {
-		steps = append(steps, s.makeRoom)
-	}
-	if rt.class.creation() != "" {
-		steps = append(steps, s.admit)
-	}
-	steps = append(steps, s.query, s.ids)
-	if rt.has(body) {
-		steps = append(steps, s.mediaType, s.readBody, s.key)
-	}
+	steps := s.steps(rt)
 	return func(w http.ResponseWriter, r *http.Request) {
 		c := callOf(r.Context())
 		c.route = rt
@@ -76,6 +60,28 @@ func (s *shared) guard(rt *route, next http.HandlerFunc) http.HandlerFunc {
 		}
 		next(w, r.WithContext(ctx))
 	}
+}
+
+// steps are those of a route, in their order.
+func (s *shared) steps(rt *route) []step {
+	steps := []step{s.length}
+	if rt.access != open {
+		steps = append(steps, s.identify)
+	}
+	if rt.access != open && s.limits != nil {
+		steps = append(steps, s.rate)
+	}
+	if s.room != nil && (rt.access != open || rt.has(body)) {
+		steps = append(steps, s.makeRoom)
+	}
+	if rt.class.creation() != "" {
+		steps = append(steps, s.admit)
+	}
+	steps = append(steps, s.query, s.ids)
+	if rt.has(body) {
+		steps = append(steps, s.mediaType, s.readBody, s.key)
+	}
+	return steps
 }
 
 // budget is how long the request may take: what the client says, at most what the route allows.

@@ -44,6 +44,8 @@ func TestTheOrdersOfAFloodGoBehindThoseOfOthers(t *testing.T) {
 	for i := range 3 {
 		pour(strconv.Itoa(i))
 	}
+	require.Greater(t, w.Orders.Lane(w.Tenant), fairshare.First)
+	require.Equal(t, fairshare.First, w.Orders.Lane(calm.Tenant))
 	last := calm.Place(t, "k2", calm.Item(1))
 	require.EqualValues(t, fairshare.First, calm.Order(t, last).Lane)
 	require.Positive(t, w.Count(t, "SELECT count(*) FROM orders WHERE lane > 1"))

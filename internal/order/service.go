@@ -82,6 +82,9 @@ func (s *Service) Stop() {
 	s.moves.Stop()
 }
 
+// Lane says in which lane an order of the tenant would go now.
+func (s *Service) Lane(tenantID uuid.UUID) int { return s.lanes.Lane(tenantID, s.cfg.Now()) }
+
 // count tells the metrics what a committed batch brought about.
 func (s *Service) count(orders []Order) {
 	for _, o := range orders {

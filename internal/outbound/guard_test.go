@@ -331,7 +331,8 @@ func TestTheTimeThatTheCallerTakesBeforeIsNotTheAttempts(t *testing.T) {
 
 func TestOnlyAFinalRefusalIsOne(t *testing.T) {
 	t.Parallel()
-	for status, want := range map[int]bool{400: true, 404: true, 422: true, 408: false, 409: false, 429: false} {
+	final := map[int]bool{400: true, 404: true, 422: true, 408: false, 409: false, 429: false}
+	for status, want := range final {
 		failure := &outbound.Error{Kind: outbound.KindStatus4xx, Status: status}
 		require.Equal(t, want, failure.Refused(), status)
 	}

@@ -72,7 +72,10 @@ func TestEachKindOfSilenceOfTheRailEndsInOnePayment(t *testing.T) {
 		{"breaker open", []transfertest.Fault{{Kind: outbound.KindOpen}}, 1},
 		{"no room", []transfertest.Fault{{Kind: outbound.KindFull}}, 1},
 		{"answered 429", []transfertest.Fault{{Kind: outbound.KindStatus4xx}}, 2},
-		{"paid, answered 409", []transfertest.Fault{{Kind: outbound.KindStatus4xx, Status: 409, Acts: true}}, 1},
+		{
+			"paid, answered 409",
+			[]transfertest.Fault{{Kind: outbound.KindStatus4xx, Status: 409, Acts: true}}, 1,
+		},
 		{
 			"the question fails too",
 			[]transfertest.Fault{{Kind: outbound.KindTimeout, Acts: true}, {Kind: outbound.KindStatus5xx}},

@@ -126,7 +126,8 @@ func TestAPostureIsChangedOncePerKey(t *testing.T) {
 			})
 	}
 	p := transfer.Posture{
-		TenantID: w.Tenant, Currency: transfertest.Currency, OpenUpTo: 5, Actor: "operator:kim", Reason: "down",
+		TenantID: w.Tenant, Currency: transfertest.Currency, OpenUpTo: 5, Actor: "operator:kim",
+		Reason: "down",
 	}
 	for _, c := range []struct {
 		key      string

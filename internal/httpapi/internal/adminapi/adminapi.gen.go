@@ -39,6 +39,7 @@ func (e ConditionSeverity) Valid() bool {
 
 // Defines values for DeadLetterKind.
 const (
+	DeadLetterKindDelivery DeadLetterKind = "delivery"
 	DeadLetterKindJob      DeadLetterKind = "job"
 	DeadLetterKindOrder    DeadLetterKind = "order"
 	DeadLetterKindTransfer DeadLetterKind = "transfer"
@@ -47,6 +48,8 @@ const (
 // Valid indicates whether the value is a known member of the DeadLetterKind enum.
 func (e DeadLetterKind) Valid() bool {
 	switch e {
+	case DeadLetterKindDelivery:
+		return true
 	case DeadLetterKindJob:
 		return true
 	case DeadLetterKindOrder:
@@ -206,7 +209,13 @@ type DeadLetter struct {
 	// Attempts How many attempts are known to have been in vain. Those of transfers are kept for seven days.
 	Attempts int `json:"attempts"`
 
-	// ID The id of the transfer or order, or the number of the job.
+	// Consumer Who cannot take it.
+	Consumer string `json:"consumer,omitempty,omitzero"`
+
+	// Event The type of the event that cannot be delivered.
+	Event string `json:"event,omitempty,omitzero"`
+
+	// ID The id of the transfer or order; of a delivery the id and the number of the event, `id/seq`; or the number of the job.
 	ID string `json:"id"`
 
 	// Job The kind of the job.
@@ -225,7 +234,7 @@ type DeadLetter struct {
 	// Status Where the transfer or order is.
 	Status string `json:"status,omitempty,omitzero"`
 
-	// TenantID Whose transfer or order it is.
+	// TenantID Whose it is. A job belongs to nobody.
 	TenantID openapi_types.UUID `json:"tenant_id,omitempty,omitzero"`
 }
 
