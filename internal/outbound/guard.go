@@ -106,8 +106,11 @@ func (g *guard) learn(now time.Time, t trial) {
 		outcome, load = breaker.Untold, signalNone // no dependency answers faster than it does
 	}
 	g.breaker.Done(now, t.pass.ticket, outcome)
-	if !t.pass.repeat {
+	switch {
+	case !t.pass.repeat:
 		g.retries.add(repeatShare)
+	case outcome == breaker.Succeeded:
+		g.retries.add(1)
 	}
 	if t.kind == KindOK {
 		g.latency.add(now.Sub(t.began))

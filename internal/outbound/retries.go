@@ -14,8 +14,9 @@ const (
 	repeatsPerSecond = 1.0
 )
 
-// retryBudget bounds repeats by first tries: an outage turns every call into repeats, and without a
-// bound the dependency comes back to a multiple of its load. The caller guards it.
+// retryBudget bounds repeats that fail by first tries: an outage turns every call into repeats, and without a
+// bound the dependency comes back to a multiple of its load. A repeat that succeeds gets its token back, so
+// what an outage left is made up for as soon as there is an answer. The caller guards it.
 type retryBudget struct {
 	tokens float64
 	last   time.Time
@@ -42,5 +43,5 @@ func (r *retryBudget) take(now time.Time) (time.Duration, bool) {
 	return max(missing.Round(time.Millisecond), time.Millisecond), false
 }
 
-// add puts in what a first try earns, or what a repeat had paid that was not made.
+// add puts in what a first try earns, or what a repeat had paid that was not made or that succeeded.
 func (r *retryBudget) add(repeats float64) { r.tokens = min(repeatsMax, r.tokens+repeats) }
