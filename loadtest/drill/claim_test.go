@@ -91,9 +91,9 @@ func TestWhoIsRefusedForTheTroubleOfOthersFails(t *testing.T) {
 
 func TestAMultipliedLoadFails(t *testing.T) {
 	t.Parallel()
-	require.True(t, amplified("x", 120, 100).Holds)
-	require.False(t, amplified("x", 121, 100).Holds)
-	require.False(t, amplified("x", 0, 0).Holds, "nobody called")
+	require.True(t, amplified("x", 120, 100, 1.2).Holds)
+	require.False(t, amplified("x", 121, 100, 1.2).Holds)
+	require.False(t, amplified("x", 0, 0, 1.2).Holds, "nobody called")
 }
 
 // lookedAt is a look every 10 ms in which n calls are in flight.

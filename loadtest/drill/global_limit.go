@@ -47,6 +47,7 @@ func globalLimit() scenario {
 				s.do(func() error { return ended })
 				fewer := s.underLimit(ctx, "one drained", riskLimit)
 				s.kill(s.oldest())
+				s.during(ctx, "the lease of the killed one ends", slots.Lifetime)
 				killed := s.underLimit(ctx, "one killed", riskLimit)
 				s.setLimit(ctx, "risk_api", 3)
 				lower := s.underLimit(ctx, "limit 3", 3)

@@ -34,15 +34,15 @@ func (s *stage) between(ctx context.Context, p *phase, first, second string) spr
 		first, second, s.theirs(p.from), s.theirs(p.to))
 }
 
-// settledOf is between for the accepted transfers of one tenant.
-func (s *stage) settledOf(ctx context.Context, p *phase, tenant uuid.UUID) spread {
+// settledOf is between for the accepted transfers of some tenants.
+func (s *stage) settledOf(ctx context.Context, p *phase, tenants ...uuid.UUID) spread {
 	return s.durations(ctx, `
 		SELECT coalesce(extract(epoch FROM b.at - a.at), -1)::float8
 		  FROM events a
 		  LEFT JOIN events b ON b.tenant_id = a.tenant_id AND b.aggregate_id = a.aggregate_id
 		                    AND b.type = 'transfer.settled'
-		 WHERE a.type = 'transfer.accepted' AND a.tenant_id = $1 AND a.at >= $2 AND a.at < $3`,
-		tenant, s.theirs(p.from), s.theirs(p.to))
+		 WHERE a.type = 'transfer.accepted' AND a.tenant_id = ANY ($1) AND a.at >= $2 AND a.at < $3`,
+		tenants, s.theirs(p.from), s.theirs(p.to))
 }
 
 // theirs is a time of ours by Postgres's clock.

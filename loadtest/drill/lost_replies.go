@@ -9,9 +9,12 @@ import (
 )
 
 const (
-	lostPayouts = 10_000
+	// lostReplyTimes is how many answers are lost where every other one is. Where all are, the breaker lets
+	// only some out, and fewPayouts are enough to ask for.
+	lostReplyTimes = 10_000
+	fewPayouts     = 2_000
 	// lostRate is how many payouts a second are asked for.
-	lostRate = 150
+	lostRate = 250
 	// lateMillis is when a submission arrives whose caller has left, which lateShare of them do.
 	lateMillis = 500
 	lateShare  = 0.2
@@ -28,19 +31,21 @@ func lostReplies() scenario {
 			{
 				name: "paid, then no answer", settings: settings,
 				play: func(ctx context.Context, s *stage) {
-					s.losesReplies(ctx, simdep.Knobs{TimeoutAfterSuccessRate: 1})
+					s.losesReplies(ctx, fewPayouts, simdep.Knobs{TimeoutAfterSuccessRate: 1})
 				},
 			},
 			{
 				name: "every other answer lost", settings: settings,
 				play: func(ctx context.Context, s *stage) {
-					s.losesReplies(ctx, simdep.Knobs{TimeoutAfterSuccessRate: 0.5})
+					s.losesReplies(ctx, 2*lostReplyTimes, simdep.Knobs{TimeoutAfterSuccessRate: 0.5})
+					s.claim(atLeast("answers that the rail lost, of those meant",
+						float64(s.rail.Journal().RepliesLost)/float64(s.times(lostReplyTimes)), 0.9))
 				},
 			},
 			{
 				name: "keys ignored, late arrivals", settings: settings,
 				play: func(ctx context.Context, s *stage) {
-					s.losesReplies(ctx, simdep.Knobs{
+					s.losesReplies(ctx, fewPayouts, simdep.Knobs{
 						IgnoreKeys: true, ArriveLate: lateMillis, HangRate: lateShare,
 						TimeoutAfterSuccessRate: 1 - lateShare,
 					})
@@ -52,14 +57,14 @@ func lostReplies() scenario {
 
 // losesReplies pays out while the rail loses answers, lets it answer again, and claims that what was
 // paid is settled, each once.
-func (s *stage) losesReplies(ctx context.Context, rail simdep.Knobs) {
+func (s *stage) losesReplies(ctx context.Context, payouts int, rail simdep.Knobs) {
 	s.startWorkers(ctx, 2)
 	t := s.caller(0)
 	s.do(func() error {
 		rail.Latency = calm().Latency
 		return s.rail.SetKnobs(rail)
 	})
-	wanted := s.times(lostPayouts)
+	wanted := s.times(payouts)
 	s.begin(ctx, t.sendsPayouts(lostRate))
 	s.phase("answers are lost")
 	s.until(ctx, fmt.Sprintf("%d payouts", wanted), 5*time.Minute, func() (bool, error) {

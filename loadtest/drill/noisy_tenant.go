@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
+
 	"example.com/holdfast/loadtest/simdep"
 )
 
@@ -13,9 +15,8 @@ const (
 	noisyTenants = 5
 	quietRate    = 8
 	noisyRate    = 50 * quietRate
-	// quietFactor and quietFloor bound what a noisy tenant does to a quiet one.
+	// quietFactor bounds what a noisy tenant does to a quiet one.
 	quietFactor = 2
-	quietFloor  = 250 * time.Millisecond
 )
 
 func noisyTenant() scenario {
@@ -68,14 +69,15 @@ func again(s stream) stream {
 // quietBeside claims that the quiet tenants do not feel the noise, and that it ends what it was let in with.
 func (s *stage) quietBeside(ctx context.Context, calm, noise *phase) {
 	let, asked := uint64(0), uint64(0)
+	var quiet []uuid.UUID
 	for n := 1; n < noisyTenants; n++ {
-		id := s.world.tenants[n].ID
-		s.claim(notSlower(tenantName(n)+" from accepted to settled", s.settledOf(ctx, calm, id),
-			s.settledOf(ctx, noise, id), quietFactor, quietFloor))
+		quiet = append(quiet, s.world.tenants[n].ID)
 		got := noise.of(tenantName(n))
 		let, asked = let+got.taken.Count(), asked+got.asked()
 		s.figure(tenantName(n)+" beside the noise", "%d accepted, %d refused", got.taken.Count(), got.refused)
 	}
+	s.claim(notSlower("the quiet tenants from accepted to settled", s.settledOf(ctx, calm, quiet...),
+		s.settledOf(ctx, noise, quiet...), quietFactor, noiseFloor))
 	s.claim(letIn("part of the quiet tenants' requests that is let in", let, asked))
 	loud := noise.of(tenantName(0))
 	s.figure("the noisy tenant", "%d accepted, %d refused", loud.taken.Count(), loud.refused)

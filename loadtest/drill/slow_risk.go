@@ -72,8 +72,6 @@ func (s *stage) besideTheFault(ctx context.Context, calm, fault *phase) {
 		s.claim(notSlower(way.name, s.between(ctx, calm, way.first, way.second),
 			s.between(ctx, fault, way.first, way.second), besideFactor, noiseFloor))
 	}
-	s.claim(letIn("part of the orders that is let in beside the fault", fault.of(orders).taken.Count(),
-		fault.of(orders).asked()))
 	for _, p := range []*phase{calm, fault} {
 		s.figure("refused for a moment: "+p.name, "transfers %d of %d, orders %d of %d",
 			p.of(transfers).refused, p.of(transfers).asked(), p.of(orders).refused, p.of(orders).asked())
@@ -88,6 +86,6 @@ func (s *stage) atTheFault(ages []sample, fault *phase) {
 	j := s.risk.Journal()
 	s.claim(
 		atMost("calls at once at the risk service", j.MaxConcurrent, riskLimit),
-		amplified("amplification at the risk service", j.Calls+j.Lookups, j.Keys),
+		amplified("amplification at the risk service", j.Calls+j.Lookups, j.Keys, amplificationMax),
 	)
 }
