@@ -30,6 +30,8 @@ type Demo struct {
 	Key      string
 	AdminKey string
 	Accounts []uuid.UUID
+	// World is the account outside: what is sent there is paid out by the payout rail.
+	World uuid.UUID
 	// SKUs are in stock at Location; Slots are delivery slots of tomorrow there.
 	SKUs, Slots []uuid.UUID
 	Location    string
@@ -44,9 +46,11 @@ func Seed(ctx context.Context, pool *pgxpool.Pool, now func() time.Time) (Demo, 
 		return Demo{}, fmt.Errorf("seed: %w", err)
 	}
 	d := Demo{TenantID: tenantID, Location: demoLocation}
-	if d.Accounts, err = demoAccounts(ctx, ledger.NewService(pool), tenantID); err != nil {
+	all, err := demoAccounts(ctx, ledger.NewService(pool), tenantID)
+	if err != nil {
 		return Demo{}, fmt.Errorf("seed: %w", err)
 	}
+	d.World, d.Accounts = all[0], all[1:]
 	shop := catalogue{tenantID: tenantID, stock: inventory.NewService(pool)}
 	if d.SKUs, d.Slots, err = shop.seed(ctx, now()); err != nil {
 		return Demo{}, fmt.Errorf("seed: %w", err)
@@ -60,20 +64,20 @@ func Seed(ctx context.Context, pool *pgxpool.Pool, now func() time.Time) (Demo, 
 	return d, nil
 }
 
-// demoAccounts finds the two funded accounts, or opens them from the world outside.
+// demoAccounts finds the account outside and the two funded ones, or opens them, in this order.
 func demoAccounts(ctx context.Context, l *ledger.Service, tenantID uuid.UUID) ([]uuid.UUID, error) {
 	found, err := l.Accounts(ctx, tenantID, uuid.Nil, 3)
 	if err != nil {
 		return nil, err
 	}
 	if len(found) == 3 {
-		return []uuid.UUID{found[1].ID, found[2].ID}, nil
+		return []uuid.UUID{found[0].ID, found[1].ID, found[2].ID}, nil
 	}
 	world, err := l.Seed(ctx, tenantID, uuid.Nil, demoAccount("world", ledger.KindExternal), 0)
 	if err != nil {
 		return nil, err
 	}
-	var accounts []uuid.UUID
+	accounts := []uuid.UUID{world.ID}
 	for _, name := range []string{"alice", "bob"} {
 		a, err := l.Seed(ctx, tenantID, world.ID, demoAccount(name, ledger.KindUser), demoBalance)
 		if err != nil {
