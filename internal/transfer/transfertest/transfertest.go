@@ -69,12 +69,7 @@ func New(tb testing.TB) *Bundle {
 	}
 	b.Ledger = ledger.NewService(b.Pool)
 	b.Tenant = b.NewTenant(tb, "test")
-	external, err := b.Ledger.Seed(tb.Context(), b.Tenant, uuid.Nil, ledger.NewAccount{
-		Name: "world", Kind: ledger.KindExternal, Currency: Currency,
-	}, 0)
-	require.NoError(tb, err)
-	b.External = external.ID
-	b.From, b.To = b.Account(tb, Funds), b.Account(tb, Funds)
+	b.openAccounts(tb)
 	b.Transfers = b.Service(tb, "api")
 	return b
 }
@@ -110,13 +105,19 @@ func (b *Bundle) Other(tb testing.TB) *Bundle {
 	tb.Helper()
 	other := *b
 	other.Tenant = b.NewTenant(tb, "other")
-	external, err := b.Ledger.Seed(tb.Context(), other.Tenant, uuid.Nil, ledger.NewAccount{
+	other.openAccounts(tb)
+	return &other
+}
+
+// openAccounts opens the account outside and the two funded ones.
+func (b *Bundle) openAccounts(tb testing.TB) {
+	tb.Helper()
+	external, err := b.Ledger.Seed(tb.Context(), b.Tenant, uuid.Nil, ledger.NewAccount{
 		Name: "world", Kind: ledger.KindExternal, Currency: Currency,
 	}, 0)
 	require.NoError(tb, err)
-	other.External = external.ID
-	other.From, other.To = other.Account(tb, Funds), other.Account(tb, Funds)
-	return &other
+	b.External = external.ID
+	b.From, b.To = b.Account(tb, Funds), b.Account(tb, Funds)
 }
 
 // Account opens a funded account.
