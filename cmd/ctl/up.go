@@ -193,7 +193,8 @@ func (a announcement) explain(w io.Writer, base, admin string) {
 	text := strings.NewReplacer(
 		"{took}", time.Since(a.began).Round(10*time.Millisecond).String(), "{base}", base, "{admin}", admin,
 		"{key}", a.demo.Key, "{admin_key}", a.demo.AdminKey, "{from}", a.demo.Accounts[0].String(),
-		"{to}", a.demo.Accounts[1].String(), "{world}", a.demo.World.String(), "{risk}", a.cfg.Risk.URL, "{notify}", a.cfg.Notify.URL,
+		"{to}", a.demo.Accounts[1].String(), "{world}", a.demo.World.String(),
+		"{risk}", a.cfg.Risk.URL, "{notify}", a.cfg.Notify.URL,
 		"{payout}", a.cfg.Payout.URL, "{database}", a.cfg.DatabaseURL, "{location}", a.demo.Location,
 		"{sku}", a.demo.SKUs[0].String(), "{slot}", a.demo.Slots[0].String(),
 	).Replace(welcome)

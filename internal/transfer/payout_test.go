@@ -74,7 +74,8 @@ func TestEachKindOfSilenceOfTheRailEndsInOnePayment(t *testing.T) {
 		{"answered 429", []transfertest.Fault{{Kind: outbound.KindStatus4xx}}, 2},
 		{
 			"paid, answered 409",
-			[]transfertest.Fault{{Kind: outbound.KindStatus4xx, Status: 409, Acts: true}}, 1,
+			[]transfertest.Fault{{Kind: outbound.KindStatus4xx, Status: 409, Acts: true}},
+			1,
 		},
 		{
 			"the question fails too",

@@ -57,12 +57,12 @@ func short(d time.Duration) string {
 }
 
 // notSlower claims that the 99th percentile under a fault is at most a factor of the calm one. What is below
-// the floor is never slow: there a factor would compare noise.
-func notSlower(name string, calm, fault spread, factor float64, floor time.Duration) Claim {
-	limit := max(time.Duration(factor*float64(calm.p99)), floor)
+// noiseFloor is never slow: there a factor would compare noise.
+func notSlower(name string, calm, fault spread, factor float64) Claim {
+	limit := max(time.Duration(factor*float64(calm.p99)), noiseFloor)
 	return Claim{
 		Name:     name,
-		Expected: fmt.Sprintf("p99 at most %.1f x calm, or %s", factor, short(floor)),
+		Expected: fmt.Sprintf("p99 at most %.1f x calm, or %s", factor, short(noiseFloor)),
 		Measured: fmt.Sprintf("calm p99 %s of %d, fault p99 %s of %d",
 			short(calm.p99), calm.n, short(fault.p99), fault.n),
 		Holds: calm.n >= samplesMin && fault.n >= samplesMin && fault.p99 <= limit,

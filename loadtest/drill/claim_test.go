@@ -34,7 +34,7 @@ func TestAPercentileIsNotExceededByThatManyOfAHundred(t *testing.T) {
 func TestWhatTheFaultMakesSlowerFails(t *testing.T) {
 	t.Parallel()
 	const ms = time.Millisecond
-	holds := func(calm, fault spread) bool { return notSlower("x", calm, fault, 1.5, 20*ms).Holds }
+	holds := func(calm, fault spread) bool { return notSlower("x", calm, fault, 1.5).Holds }
 	require.True(t, holds(steady(100, 40*ms), steady(100, 60*ms)))
 	require.False(t, holds(steady(100, 40*ms), steady(100, 61*ms)))
 	require.True(t, holds(steady(100, 2*ms), steady(100, 20*ms)), "below the floor is noise")

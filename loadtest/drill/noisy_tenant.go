@@ -77,7 +77,7 @@ func (s *stage) quietBeside(ctx context.Context, calm, noise *phase) {
 		s.figure(tenantName(n)+" beside the noise", "%d accepted, %d refused", got.taken.Count(), got.refused)
 	}
 	s.claim(notSlower("the quiet tenants from accepted to settled", s.settledOf(ctx, calm, quiet...),
-		s.settledOf(ctx, noise, quiet...), quietFactor, noiseFloor))
+		s.settledOf(ctx, noise, quiet...), quietFactor))
 	s.claim(letIn("part of the quiet tenants' requests that is let in", let, asked))
 	loud := noise.of(tenantName(0))
 	s.figure("the noisy tenant", "%d accepted, %d refused", loud.taken.Count(), loud.refused)

@@ -63,14 +63,14 @@ func slowRisk() scenario {
 func (s *stage) besideTheFault(ctx context.Context, calm, fault *phase) {
 	for _, stream := range []string{orders, cancels, reads} {
 		s.claim(notSlower("request of "+stream, calm.of(stream).spread(), fault.of(stream).spread(),
-			besideFactor, noiseFloor))
+			besideFactor))
 	}
 	for _, way := range []struct{ name, first, second string }{
 		{"order from pending to reserved", "order.pending", "order.reserved"},
 		{"payout from settling to settled", "transfer.settling", "transfer.settled"},
 	} {
 		s.claim(notSlower(way.name, s.between(ctx, calm, way.first, way.second),
-			s.between(ctx, fault, way.first, way.second), besideFactor, noiseFloor))
+			s.between(ctx, fault, way.first, way.second), besideFactor))
 	}
 	for _, p := range []*phase{calm, fault} {
 		s.figure("refused for a moment: "+p.name, "transfers %d of %d, orders %d of %d",
