@@ -88,6 +88,9 @@ type Bulkhead struct {
 type Place struct {
 	InFlight int // on admission, this one included
 	Limit    int // the effective limit on admission
+	// Until is when the permission to hold places ended that the place was given out under; zero for never.
+	// What its holder begins after that others do not know of.
+	Until time.Time
 
 	of *Bulkhead
 }
@@ -165,7 +168,7 @@ func (b *Bulkhead) limit(now time.Time) int {
 func (b *Bulkhead) admit(limit int) Place {
 	b.stats.InFlight++
 	b.stats.Admitted++
-	return Place{InFlight: b.stats.InFlight, Limit: limit, of: b}
+	return Place{InFlight: b.stats.InFlight, Limit: limit, Until: b.until, of: b}
 }
 
 // leave takes a waiter out of the queue. One that was admitted in the meantime keeps its place,

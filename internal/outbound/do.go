@@ -19,6 +19,7 @@ const maxRetryAfter = time.Hour
 
 var (
 	errInTransaction = errors.New("refused: a database transaction is open")
+	errPlaceEnded    = errors.New("the time has passed for which its place was lent")
 	errTooLarge      = errors.New("reply is larger than allowed")
 )
 
@@ -73,6 +74,9 @@ func (c *Client) pass(
 		return Response{}, &Error{Kind: KindWithheld, Err: fmt.Errorf("withheld: %w", err)}
 	}
 	now = c.now()
+	if !place.Until.IsZero() && !now.Before(place.Until) { // the attempt would outlive what was lent
+		return Response{}, &Error{Kind: KindNoBudget, Err: fmt.Errorf("refused: %w", errPlaceEnded)}
+	}
 	a, failure := c.attempt(ctx, call, now)
 	if failure != nil {
 		return Response{}, failure

@@ -17,7 +17,7 @@ const (
 	KindOpen          Kind = "open"           // refused: the dependency fails, its breaker is open
 	KindRetryBudget   Kind = "retry_budget"   // refused: too many repeats for the number of first tries
 	KindFull          Kind = "full"           // refused: no place at the bulkhead within the wait
-	KindNoBudget      Kind = "no_budget"      // refused: the caller's time is used up
+	KindNoBudget      Kind = "no_budget"      // refused: the time of the caller, or of its place, is used up
 	KindWithheld      Kind = "withheld"       // the caller kept it back when it had its place
 	KindCanceled      Kind = "canceled"       // the caller left
 	KindTimeout       Kind = "timeout"        // no complete reply in time

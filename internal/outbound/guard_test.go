@@ -255,6 +255,36 @@ func TestTheTimeThatTheCallerTakesBeforeIsNotTheAttempts(t *testing.T) {
 	require.Equal(t, "680", allowed)
 }
 
+// TestACallWhosePlaceEndedMeanwhileIsNotSent lets the caller take until after the time that its place was
+// lent for: others may have the place by the time that the attempt ends.
+func TestACallWhosePlaceEndedMeanwhileIsNotSent(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name string
+		took time.Duration
+		sent int64
+	}{{"just in time", time.Second - 1, 1}, {"at the end", time.Second, 0}, {"after it", time.Hour, 0}} {
+		b, s := script(t, reply(200), nil)
+		b.Bulkhead().SetLimit(1, b.now().Add(time.Second))
+		ctx := outbound.As(t.Context(), outbound.Caller{Before: func(context.Context) error {
+			b.pass(c.took)
+			// What is lent anew says nothing of this place: others may have had it in between.
+			b.Bulkhead().SetLimit(1, b.now().Add(time.Second))
+			return nil
+		}})
+		_, err := b.Do(ctx, screening())
+		require.Equal(t, c.sent, s.requests.Load(), c.name)
+		require.Zero(t, b.Bulkhead().Stats().InFlight, c.name)
+		if c.sent == 1 {
+			require.NoError(t, err, c.name)
+			continue
+		}
+		failure := failureOf(t, err)
+		require.Equal(t, outbound.KindNoBudget, failure.Kind, c.name)
+		require.False(t, failure.Sent || failure.MayHaveHappened(), c.name)
+	}
+}
+
 func TestOnlyAFinalRefusalIsOne(t *testing.T) {
 	t.Parallel()
 	final := map[int]bool{400: true, 404: true, 422: true, 408: false, 409: false, 429: false}
