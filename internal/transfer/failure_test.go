@@ -61,6 +61,31 @@ func TestAQuestionThatFailsIsAskedAgainAndNothingIsSent(t *testing.T) {
 	w.CheckInvariants(t)
 }
 
+// TestAQuestionThatIsPutOffIsStillAskedBeforeAnythingIsSent lets the job of a worker that died come again,
+// and the door refuse its question: that a call may have been made must not be forgotten with the job.
+func TestAQuestionThatIsPutOffIsStillAskedBeforeAnythingIsSent(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []outbound.Kind{
+		outbound.KindOpen, outbound.KindRetryBudget, outbound.KindNoBudget, outbound.KindUnreachable,
+	} {
+		w := newWorld(t)
+		w.Risk.Next(transfertest.Fault{Kind: kind})
+		w.Notify.Next(transfertest.Fault{Kind: kind})
+		id := w.Create(t, "k1", 250)
+		for _, step := range []string{"transfer_screen", "transfer_notify"} {
+			args := w.jobArgs(t, step)
+			w.Exec(t, "UPDATE river_job SET state = 'cancelled', finalized_at = now() WHERE kind = $1", step)
+			require.NoError(t, w.Transfers.RunJob(t.Context(), step, 1, 2, args))
+			w.wakeNow(t)
+			require.True(t, w.runOne(t.Context(), t))
+		}
+		want := transfertest.Calls{Sends: 1, Finds: 1, Effects: 1}
+		require.Equal(t, want, w.Risk.Calls(w.screenKey(id)), kind)
+		require.Equal(t, want, w.Notify.Calls(w.notifyKey(id)), kind)
+		w.CheckInvariants(t)
+	}
+}
+
 func TestBackoffGrowsAndRetryAfterIsObeyed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

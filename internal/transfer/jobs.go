@@ -176,6 +176,9 @@ func (w *cohortWorker[Job]) Work(ctx context.Context, job *river.Job[Job]) error
 		if !w.due(t) || t.WakeAt.After(now) {
 			continue // done, or somebody set a later time
 		}
+		if known.again && t.State != Settling { // a payout is claimed in its row before it is sent
+			t.Sent = max(t.Sent, 1) // in the row too, where the next job knows nothing of this one
+		}
 		group.Go(func() { rest.add(t.Ref, w.one(ctx, t, known)) })
 	}
 	return rest.handBack(ctx, group.Wait)
