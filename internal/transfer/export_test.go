@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
@@ -57,3 +58,22 @@ func runJob[Job river.JobArgs](ctx context.Context, w *cohortWorker[Job], row *r
 
 // SetRandom replaces the source of jitter.
 func (s *Service) SetRandom(random func() float64) { s.random = random }
+
+// ClaimLate writes, in one batch, the claim of who saw a payout as it was and the deferral of who sees it as it
+// is, and says which of them reached it.
+func (s *Service) ClaimLate(ctx context.Context, was, is Transfer) ([]bool, error) {
+	claim := waiting(was, 0)
+	claim.claim = true
+	claim.after.Sent++
+	return s.flushNotes(ctx, []note{claim, waiting(is, time.Minute)})
+}
+
+// NoteTwice writes a call without an answer down twice, as a commit does whose reply is lost.
+func (s *Service) NoteTwice(ctx context.Context, t Transfer) ([]bool, error) {
+	n := again(t, stepScreen, time.Minute, context.DeadlineExceeded)
+	n.attempt.id = t.ID
+	if reached, err := s.flushNotes(ctx, []note{n}); err != nil {
+		return reached, err
+	}
+	return s.flushNotes(ctx, []note{n})
+}

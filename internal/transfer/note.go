@@ -120,27 +120,22 @@ func (s *Service) noted(ctx context.Context, n note) (bool, error) {
 // row. No state changes, so no balance is locked.
 func (s *Service) flushNotes(ctx context.Context, notes []note) ([]bool, error) {
 	var now time.Time
-	reached := map[Ref]bool{}
+	reached := make([]bool, len(notes))
 	err := pgtx.Pipeline(ctx, s.pool, "note steps",
 		func(read *pgx.Batch) {
 			pgtx.Read(read, func(r struct{ Now time.Time }) { now = r.Now }, "SELECT clock_timestamp()")
 		},
 		func(write *pgx.Batch) error {
 			clear(reached)
-			return writeNotes(ctx, write, notes, now, func(r Ref) { reached[r] = true })
+			return writeNotes(ctx, write, notes, now, func(place int32) { reached[place] = true })
 		})
-	outcomes := make([]bool, len(notes))
-	for i, n := range notes {
-		outcomes[i] = reached[n.seen.Ref]
-		delete(reached, n.seen.Ref) // of two notes about one row the first has reached it
-	}
-	return outcomes, err
+	return reached, err
 }
 
-func writeNotes(ctx context.Context, write *pgx.Batch, notes []note, now time.Time, reached func(Ref)) error {
+func writeNotes(ctx context.Context, write *pgx.Batch, notes []note, now time.Time, reached func(int32)) error {
 	p, again := decideNotes(notes, now)
-	pgtx.Read(write, func(r transferdb.NoteStepsRow) { reached(Ref{r.TenantID, r.ID}) },
-		transferdb.NoteSteps, p.Tenants, p.Ids, p.Versions, p.FromAttempts, p.ToAttempts, p.Notifications,
+	pgtx.Read(write, func(r struct{ Place int32 }) { reached(r.Place) },
+		transferdb.NoteSteps, p.Places, p.Tenants, p.Ids, p.Versions, p.FromAttempts, p.ToAttempts, p.Notifications,
 		p.Sents, p.Failures, p.PayoutTries, p.RailReferences, p.WakesAt)
 	ledger := transferdb.InsertAttemptsParams{Now: now}
 	for _, n := range notes {
@@ -167,10 +162,16 @@ func writeNotes(ctx context.Context, write *pgx.Batch, notes []note, now time.Ti
 func decideNotes(notes []note, now time.Time) (transferdb.NoteStepsParams, []Transfer) {
 	var p transferdb.NoteStepsParams
 	var again []Transfer
-	ordered := slices.SortedStableFunc(slices.Values(notes), func(a, b note) int {
-		return compareRefs(a.seen.Ref, b.seen.Ref)
+	places := make([]int32, len(notes))
+	for i := range notes {
+		places[i] = int32(i) //nolint:gosec // at most batchMaxItems
+	}
+	slices.SortStableFunc(places, func(a, b int32) int {
+		return compareRefs(notes[a].seen.Ref, notes[b].seen.Ref)
 	})
-	for _, n := range ordered {
+	p.Places = places
+	for _, place := range places {
+		n := notes[place]
 		t := n.after
 		if !n.claim {
 			t.WakeAt = time.Time{}

@@ -58,6 +58,41 @@ func TestASleeperCannotPayWhatOthersPaid(t *testing.T) {
 	w.requireOneEffect(t, id)
 }
 
+// TestAStaleClaimDoesNotTakeItsNeighboursWordForItsOwn lets a worker that saw the payout before claim it in the
+// batch in which another one, that sees it as it is, puts it off: the row counts as not sent.
+func TestAStaleClaimDoesNotTakeItsNeighboursWordForItsOwn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Rail.Next(transfertest.Fault{Kind: outbound.KindOpen})
+	was := w.Get(t, w.settling(t))
+	w.run(t.Context(), t)
+	is := w.Get(t, was.ID)
+	require.Equal(t, []int32{0, 1}, []int32{was.Attempts, is.Attempts})
+
+	reached, err := w.Transfers.ClaimLate(t.Context(), was, is)
+	require.NoError(t, err)
+	require.Equal(t, []bool{false, true}, reached, "who was told yes would send what others send again")
+	require.Zero(t, w.Get(t, was.ID).Sent)
+
+	now := w.Get(t, was.ID)
+	reached, err = w.Transfers.ClaimLate(t.Context(), now, now)
+	require.NoError(t, err)
+	sent := w.Get(t, was.ID).Sent == 1
+	require.Equal(t, []bool{sent, !sent}, reached, "of two that see the same the one that is written")
+	w.CheckInvariants(t)
+}
+
+func TestANoteWhoseCommitIsNotKnownIsWrittenOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	id := w.Create(t, "k1", 250)
+	reached, err := w.Transfers.NoteTwice(t.Context(), w.Get(t, id))
+	require.NoError(t, err)
+	require.Equal(t, []bool{false}, reached)
+	require.EqualValues(t, 1, w.Count(t, "SELECT count(*) FROM transfer_attempts"))
+	require.EqualValues(t, 1, w.Get(t, id).Attempts)
+}
+
 func TestEachKindOfSilenceOfTheRailEndsInOnePayment(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

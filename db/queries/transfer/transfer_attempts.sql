@@ -1,11 +1,12 @@
 -- InsertAttempts adds calls that gave no answer to the ledger. A worker that came too late adds its call as
--- well: it was made.
+-- well: it was made. One that is there was written by a commit whose reply was lost.
 -- name: InsertAttempts :exec
 INSERT INTO transfer_attempts (tenant_id, transfer_id, id, step, kind, detail, at)
 SELECT u.tenant_id, u.transfer_id, u.id, u.step, u.kind, u.detail, @now::timestamptz
   FROM (SELECT unnest(@tenants::uuid[]) AS tenant_id, unnest(@transfers::uuid[]) AS transfer_id,
                unnest(@ids::uuid[]) AS id, unnest(@steps::text[]) AS step, unnest(@kinds::text[]) AS kind,
-               unnest(@details::text[]) AS detail) AS u;
+               unnest(@details::text[]) AS detail) AS u
+ON CONFLICT (tenant_id, transfer_id, id) DO NOTHING;
 
 -- ListAttempts reads the calls of a transfer that gave no answer, in their order.
 -- name: ListAttempts :many

@@ -65,13 +65,15 @@ SELECT assert_rows(count(*), cardinality(@ids::uuid[]), 'originals') AS reached 
 
 -- NoteSteps writes what a step came to that moved nothing: another attempt at its time, or the end of a
 -- notification. No state changes and no money moves, so no balance is locked; a row that is not any more
--- what the step saw stays as it is, and is missing from the result: somebody else was faster.
+-- what the step saw stays as it is, and is missing from the result: somebody else was faster. Several notes
+-- may be about one row, so the result names those that were written, by their place in the batch.
 -- name: NoteSteps :many
 UPDATE transfers t
    SET notification = u.notification, attempts = u.to_attempts, sent = u.sent, failures = u.failures,
        payout_try = u.payout_try, rail_reference = coalesce(nullif(u.rail_reference, ''), t.rail_reference),
        wake_at = nullif(u.wake_at, '0001-01-01 00:00:00+00')
-  FROM (SELECT unnest(@tenants::uuid[]) AS tenant_id, unnest(@ids::uuid[]) AS id,
+  FROM (SELECT unnest(@places::integer[]) AS place,
+               unnest(@tenants::uuid[]) AS tenant_id, unnest(@ids::uuid[]) AS id,
                unnest(@versions::integer[]) AS version, unnest(@from_attempts::integer[]) AS from_attempts,
                unnest(@to_attempts::integer[]) AS to_attempts,
                unnest(@notifications::text[]) AS notification, unnest(@sents::integer[]) AS sent,
@@ -81,7 +83,7 @@ UPDATE transfers t
  WHERE t.tenant_id = u.tenant_id AND t.id = u.id
    AND t.version = u.version AND t.attempts = u.from_attempts
    AND (t.state IN ('accepted', 'in_review', 'approved', 'settling') OR t.notification = 'pending')
-RETURNING t.tenant_id, t.id;
+RETURNING u.place::integer AS place;
 
 -- WakeSettling wakes a payout that waits for its next look at the rail, which has called back. It counts as
 -- sent, whatever we have written down: who calls back has heard of it. One that is due is left to whoever

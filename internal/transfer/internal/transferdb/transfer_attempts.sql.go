@@ -19,6 +19,7 @@ SELECT u.tenant_id, u.transfer_id, u.id, u.step, u.kind, u.detail, $1::timestamp
   FROM (SELECT unnest($2::uuid[]) AS tenant_id, unnest($3::uuid[]) AS transfer_id,
                unnest($4::uuid[]) AS id, unnest($5::text[]) AS step, unnest($6::text[]) AS kind,
                unnest($7::text[]) AS detail) AS u
+ON CONFLICT (tenant_id, transfer_id, id) DO NOTHING
 `
 
 type InsertAttemptsParams struct {
@@ -32,7 +33,7 @@ type InsertAttemptsParams struct {
 }
 
 // InsertAttempts adds calls that gave no answer to the ledger. A worker that came too late adds its call as
-// well: it was made.
+// well: it was made. One that is there was written by a commit whose reply was lost.
 func (q *Queries) InsertAttempts(ctx context.Context, db DBTX, arg InsertAttemptsParams) error {
 	_, err := db.Exec(ctx, InsertAttempts,
 		arg.Now,

@@ -395,20 +395,22 @@ UPDATE transfers t
    SET notification = u.notification, attempts = u.to_attempts, sent = u.sent, failures = u.failures,
        payout_try = u.payout_try, rail_reference = coalesce(nullif(u.rail_reference, ''), t.rail_reference),
        wake_at = nullif(u.wake_at, '0001-01-01 00:00:00+00')
-  FROM (SELECT unnest($1::uuid[]) AS tenant_id, unnest($2::uuid[]) AS id,
-               unnest($3::integer[]) AS version, unnest($4::integer[]) AS from_attempts,
-               unnest($5::integer[]) AS to_attempts,
-               unnest($6::text[]) AS notification, unnest($7::integer[]) AS sent,
-               unnest($8::integer[]) AS failures, unnest($9::smallint[]) AS payout_try,
-               unnest($10::text[]) AS rail_reference,
-               unnest($11::timestamptz[]) AS wake_at) AS u
+  FROM (SELECT unnest($1::integer[]) AS place,
+               unnest($2::uuid[]) AS tenant_id, unnest($3::uuid[]) AS id,
+               unnest($4::integer[]) AS version, unnest($5::integer[]) AS from_attempts,
+               unnest($6::integer[]) AS to_attempts,
+               unnest($7::text[]) AS notification, unnest($8::integer[]) AS sent,
+               unnest($9::integer[]) AS failures, unnest($10::smallint[]) AS payout_try,
+               unnest($11::text[]) AS rail_reference,
+               unnest($12::timestamptz[]) AS wake_at) AS u
  WHERE t.tenant_id = u.tenant_id AND t.id = u.id
    AND t.version = u.version AND t.attempts = u.from_attempts
    AND (t.state IN ('accepted', 'in_review', 'approved', 'settling') OR t.notification = 'pending')
-RETURNING t.tenant_id, t.id
+RETURNING u.place::integer AS place
 `
 
 type NoteStepsParams struct {
+	Places         []int32
 	Tenants        []uuid.UUID
 	Ids            []uuid.UUID
 	Versions       []int32
@@ -422,16 +424,13 @@ type NoteStepsParams struct {
 	WakesAt        []time.Time
 }
 
-type NoteStepsRow struct {
-	TenantID uuid.UUID
-	ID       uuid.UUID
-}
-
 // NoteSteps writes what a step came to that moved nothing: another attempt at its time, or the end of a
 // notification. No state changes and no money moves, so no balance is locked; a row that is not any more
-// what the step saw stays as it is, and is missing from the result: somebody else was faster.
-func (q *Queries) NoteSteps(ctx context.Context, db DBTX, arg NoteStepsParams) ([]NoteStepsRow, error) {
+// what the step saw stays as it is, and is missing from the result: somebody else was faster. Several notes
+// may be about one row, so the result names those that were written, by their place in the batch.
+func (q *Queries) NoteSteps(ctx context.Context, db DBTX, arg NoteStepsParams) ([]int32, error) {
 	rows, err := db.Query(ctx, NoteSteps,
+		arg.Places,
 		arg.Tenants,
 		arg.Ids,
 		arg.Versions,
@@ -448,13 +447,13 @@ func (q *Queries) NoteSteps(ctx context.Context, db DBTX, arg NoteStepsParams) (
 		return nil, err
 	}
 	defer rows.Close()
-	var items []NoteStepsRow
+	var items []int32
 	for rows.Next() {
-		var i NoteStepsRow
-		if err := rows.Scan(&i.TenantID, &i.ID); err != nil {
+		var place int32
+		if err := rows.Scan(&place); err != nil {
 			return nil, err
 		}
-		items = append(items, i)
+		items = append(items, place)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
