@@ -35,7 +35,7 @@ func (s *publicServer) ReceivePayoutCallback(
 	}
 	c.tenantID, c.actor = callback.TenantID, "rail"
 	ref := transfer.Ref{TenantID: callback.TenantID, ID: callback.TransferID}
-	if err := s.cfg.Transfers.Wake(ctx, ref); err != nil {
+	if err := s.cfg.Transfers.Wake(ctx, ref, callback.Reference); err != nil {
 		return nil, err
 	}
 	return publicapi.ReceivePayoutCallback204Response{}, nil

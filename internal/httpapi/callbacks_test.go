@@ -50,7 +50,10 @@ func TestASignedCallbackWakesItsTransferAndSaysNothing(t *testing.T) {
 		require.Equal(t, http.StatusNoContent, a.Code, a.text)
 		require.Empty(t, a.text)
 	}
-	require.Equal(t, []transfer.Ref{{TenantID: acme, ID: known}, {TenantID: acme, ID: absent}}, b.fake.woken)
+	require.Equal(t, []woken{
+		{transfer.Ref{TenantID: acme, ID: known}, "one/payout/1"},
+		{transfer.Ref{TenantID: acme, ID: absent}, "one/payout/1"},
+	}, b.fake.woken)
 	require.Contains(t, b.log.String(), `"tenant_id":"`+acme.String())
 }
 

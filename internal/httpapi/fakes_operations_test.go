@@ -11,11 +11,18 @@ import (
 	"example.com/holdfast/internal/transfer"
 )
 
-func (f *fakeService) Wake(ctx context.Context, ref transfer.Ref) error {
+// woken is what a callback was about.
+type woken struct {
+	transfer.Ref
+
+	reference string
+}
+
+func (f *fakeService) Wake(ctx context.Context, ref transfer.Ref, reference string) error {
 	if err := f.enter(ctx); err != nil {
 		return err
 	}
-	f.woken = append(f.woken, ref)
+	f.woken = append(f.woken, woken{ref, reference})
 	return nil
 }
 

@@ -56,7 +56,7 @@ type fakeService struct {
 	acted   []transfer.Action
 	filters []transfer.Filter
 	waited  []time.Duration
-	woken   []transfer.Ref
+	woken   []woken
 	limits  []LimitChange
 	// postures are those of acme, the latest first.
 	postures []transfer.Posture

@@ -58,8 +58,9 @@ type TransferDesk interface {
 
 // TransferCare is for transfers that wait for a dependency.
 type TransferCare interface {
-	// Wake lets a payout be looked at now. It changes nothing of a transfer that does not wait for the rail.
-	Wake(ctx context.Context, ref transfer.Ref) error
+	// Wake lets a payout be looked at now whose reference the rail has called back about. It changes nothing
+	// of a transfer that does not wait for the rail under that reference.
+	Wake(ctx context.Context, ref transfer.Ref, reference string) error
 	// Attempts are the calls for a transfer that gave no answer, in their order.
 	Attempts(ctx context.Context, ref transfer.Ref) ([]transfer.Attempt, error)
 }

@@ -50,6 +50,16 @@ func (s *Service) payout(ctx context.Context, t Transfer, w work) error {
 // payoutReference is the reference that is in use.
 func payoutReference(t Transfer) string { return fmt.Sprintf("%s/payout/%d", t.ID, t.PayoutTry) }
 
+// tryOf says which of the references of a payout this is.
+func tryOf(ref Ref, reference string) (int16, bool) {
+	for try := int16(1); try <= payoutTriesMax; try++ {
+		if payoutReference(Transfer{Ref: ref, PayoutTry: try}) == reference {
+			return try, true
+		}
+	}
+	return 0, false
+}
+
 var errClaimed = errors.New("another worker has claimed the reference")
 
 // claim writes down that the reference in use is about to be sent. Only one worker gets it, so a reference is
@@ -167,12 +177,17 @@ func (s *Service) unpaid(ctx context.Context, t Transfer, w work, first bool, ca
 	return s.note(ctx, n)
 }
 
-// Wake lets a settling transfer be looked at now, because the rail has called back. What the rail said there
-// is not taken for true: the worker asks.
-func (s *Service) Wake(ctx context.Context, ref Ref) error {
+// Wake lets a settling transfer be looked at now, because the rail has called back about the reference in use.
+// What the rail said there is not taken for true: the worker asks. A word about any other reference changes
+// nothing: it says not that this one was sent.
+func (s *Service) Wake(ctx context.Context, ref Ref, reference string) error {
+	about, ok := tryOf(ref, reference)
+	if !ok {
+		return nil
+	}
 	err := pgtx.Run(ctx, s.pool, "wake payout", func(ctx context.Context, tx pgx.Tx) error {
 		rows, err := transferdb.New().WakeSettling(ctx, tx, transferdb.WakeSettlingParams{
-			TenantID: ref.TenantID, ID: ref.ID,
+			TenantID: ref.TenantID, ID: ref.ID, PayoutTry: about,
 		})
 		if err != nil || len(rows) == 0 {
 			return err

@@ -217,6 +217,7 @@ func TestACallbackWakesOnlyWhatWaitsForTheRail(t *testing.T) {
 	w.Rail.Answer(payout.Receipt{Status: payout.StatusPending})
 	id := w.createPayout(t, "k1", 250)
 	w.run(t.Context(), t)
+	first := fmt.Sprint(id, "/payout/1")
 	waiting := w.Get(t, id)
 	require.True(t, waiting.WakeAt.After(waiting.UpdatedAt))
 
@@ -225,17 +226,17 @@ func TestACallbackWakesOnlyWhatWaitsForTheRail(t *testing.T) {
 		                    WHERE state = 'available' AND scheduled_at <= clock_timestamp()`)
 	}
 	require.Zero(t, jobs())
-	require.NoError(t, w.Transfers.Wake(t.Context(), w.ref(uuid.New())), "a stranger changes nothing")
-	require.NoError(t, w.Transfers.Wake(t.Context(), transfer.Ref{TenantID: uuid.New(), ID: id}))
+	require.NoError(t, w.Transfers.Wake(t.Context(), w.ref(uuid.New()), first), "a stranger changes nothing")
+	require.NoError(t, w.Transfers.Wake(t.Context(), transfer.Ref{TenantID: uuid.New(), ID: id}, first))
 	require.Zero(t, jobs())
 	for range 3 {
-		require.NoError(t, w.Transfers.Wake(t.Context(), w.ref(id)))
+		require.NoError(t, w.Transfers.Wake(t.Context(), w.ref(id), first))
 		require.EqualValues(t, 1, jobs(), "who is called twice looks once")
 	}
-	w.Rail.Finish(fmt.Sprint(id, "/payout/1"), payout.Receipt{Status: payout.StatusPaid})
+	w.Rail.Finish(first, payout.Receipt{Status: payout.StatusPaid})
 	w.runAll(t.Context(), t)
 	w.requireOneEffect(t, id)
-	require.NoError(t, w.Transfers.Wake(t.Context(), w.ref(id)))
+	require.NoError(t, w.Transfers.Wake(t.Context(), w.ref(id), first))
 	require.Zero(t, jobs(), "it has ended")
 }
 
@@ -267,8 +268,32 @@ func TestACallbackThatIsFasterThanTheReplyLetsTheRailBeAsked(t *testing.T) {
 	w := newWorld(t)
 	id := w.settling(t)
 	w.Exec(t, "UPDATE transfers SET wake_at = clock_timestamp() + interval '1 minute' WHERE id = $1", id)
-	require.NoError(t, w.Transfers.Wake(t.Context(), w.ref(id)))
+	first := fmt.Sprint(id, "/payout/1")
+	require.NoError(t, w.Transfers.Wake(t.Context(), w.ref(id), first))
 	require.EqualValues(t, 1, w.Get(t, id).Sent)
+}
+
+// TestACallbackAboutAWithdrawnReferenceSaysNothingOfTheNext lets a rail call back about what it withdrew, while
+// the next reference waits for its turn: it was never sent, so there is nothing to ask about.
+func TestACallbackAboutAWithdrawnReferenceSaysNothingOfTheNext(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	id := w.settling(t)
+	w.Rail.Next(transfertest.Fault{Kind: outbound.KindTimeout}) // sent, and lost
+	for range 2 {
+		w.wakeNow(t)
+		w.run(t.Context(), t)
+		for _, about := range []string{"1", "3", "4", "x", ""} {
+			if w.Get(t, id).PayoutTry > 1 {
+				require.NoError(t, w.Transfers.Wake(t.Context(), w.ref(id), fmt.Sprint(id, "/payout/", about)))
+			}
+		}
+	}
+	got := w.Get(t, id)
+	require.Equal(t, []int32{2, 0}, []int32{int32(got.PayoutTry), got.Sent})
+	w.runAll(t.Context(), t)
+	require.EqualValues(t, 2, w.Get(t, id).PayoutTry)
+	w.requireOneEffect(t, id)
 }
 
 func TestAPayoutOfAReversalGoesByTheRail(t *testing.T) {

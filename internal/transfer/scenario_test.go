@@ -68,7 +68,8 @@ func (s *story) do(t *testing.T, d *datadriven.TestData) string {
 		s.Rail.Arrive()
 		return ""
 	case "callback": // callback k1: the rail calls back
-		require.NoError(t, s.Transfers.Wake(t.Context(), s.ref(s.ids[d.CmdArgs[0].Key])))
+		about := s.Get(t, s.ids[d.CmdArgs[0].Key])
+		require.NoError(t, s.Transfers.Wake(t.Context(), about.Ref, railKey(about)))
 		return ""
 	case "posture": // posture open-up-to=100
 		_, err := s.Transfers.SetPosture(t.Context(), transfer.Posture{

@@ -85,14 +85,14 @@ UPDATE transfers t
    AND (t.state IN ('accepted', 'in_review', 'approved', 'settling') OR t.notification = 'pending')
 RETURNING u.place::integer AS place;
 
--- WakeSettling wakes a payout that waits for its next look at the rail, which has called back. It counts as
--- sent, whatever we have written down: who calls back has heard of it. One that is due is left to whoever
+-- WakeSettling wakes a payout that waits for its next look at the rail, which has called back about the
+-- reference in use. It counts as sent, whatever we have written down: who calls back has heard of it. One that is due is left to whoever
 -- has it.
 -- name: WakeSettling :many
 UPDATE transfers t
    SET wake_at = statement_timestamp(), sent = greatest(t.sent, 1)
  WHERE t.tenant_id = @tenant_id AND t.id = @id AND t.state = 'settling'
-   AND t.wake_at > statement_timestamp()
+   AND t.payout_try = @payout_try AND t.wake_at > statement_timestamp()
 RETURNING t.*;
 
 -- FindReferences says which client references are taken.

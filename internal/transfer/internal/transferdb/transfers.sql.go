@@ -732,20 +732,21 @@ const WakeSettling = `-- name: WakeSettling :many
 UPDATE transfers t
    SET wake_at = statement_timestamp(), sent = greatest(t.sent, 1)
  WHERE t.tenant_id = $1 AND t.id = $2 AND t.state = 'settling'
-   AND t.wake_at > statement_timestamp()
+   AND t.payout_try = $3 AND t.wake_at > statement_timestamp()
 RETURNING t.tenant_id, t.id, t.from_account, t.to_account, t.amount, t.currency, t.state, t.version, t.reason, t.client_reference, t.metadata, t.reverses, t.reversed, t.risk_reference, t.attempts, t.notification, t.wake_at, t.promise_at, t.created_at, t.updated_at, t.payout, t.payout_try, t.rail_reference, t.lane, t.sent, t.failures
 `
 
 type WakeSettlingParams struct {
-	TenantID uuid.UUID
-	ID       uuid.UUID
+	TenantID  uuid.UUID
+	ID        uuid.UUID
+	PayoutTry int16
 }
 
-// WakeSettling wakes a payout that waits for its next look at the rail, which has called back. It counts as
-// sent, whatever we have written down: who calls back has heard of it. One that is due is left to whoever
+// WakeSettling wakes a payout that waits for its next look at the rail, which has called back about the
+// reference in use. It counts as sent, whatever we have written down: who calls back has heard of it. One that is due is left to whoever
 // has it.
 func (q *Queries) WakeSettling(ctx context.Context, db DBTX, arg WakeSettlingParams) ([]Transfers, error) {
-	rows, err := db.Query(ctx, WakeSettling, arg.TenantID, arg.ID)
+	rows, err := db.Query(ctx, WakeSettling, arg.TenantID, arg.ID, arg.PayoutTry)
 	if err != nil {
 		return nil, err
 	}
