@@ -93,6 +93,37 @@ func TestANoteWhoseCommitIsNotKnownIsWrittenOnce(t *testing.T) {
 	require.EqualValues(t, 1, w.Get(t, id).Attempts)
 }
 
+// TestWorkersThatDieBeforeTheirClaimUseNoReferenceUp lets the payout's job be taken over, or forgotten and swept,
+// before anything is sent: there is nothing to ask about, and nothing to withdraw.
+func TestWorkersThatDieBeforeTheirClaimUseNoReferenceUp(t *testing.T) {
+	t.Parallel()
+	for name, die := range map[string]func(world, []byte){
+		"taken over": func(w world, args []byte) {
+			w.wakeNow(t)
+			require.NoError(t, w.Transfers.RunJob(t.Context(), "transfer_payout", 1, 2, args))
+		},
+		"swept": func(w world, _ []byte) {
+			w.Exec(t, "DELETE FROM river_job WHERE kind = 'transfer_payout'")
+			require.Equal(t, 1, w.sweep(t))
+		},
+	} {
+		w := newWorld(t)
+		id := w.settling(t)
+		args := w.jobArgs(t, "transfer_payout")
+		for range transfer.PayoutTriesMax {
+			if w.Get(t, id).State == transfer.Settling {
+				die(w, args)
+			}
+		}
+		w.runAll(t.Context(), t)
+		got := w.Get(t, id)
+		require.Equal(t, transfer.Settled, got.State, "%s: %s", name, got.Reason)
+		require.EqualValues(t, 1, got.PayoutTry, name)
+		require.Equal(t, transfertest.Calls{Sends: 1, Effects: 1}, w.Rail.Calls(id.String()+"/payout/1"), name)
+		w.requireOneEffect(t, id)
+	}
+}
+
 func TestEachKindOfSilenceOfTheRailEndsInOnePayment(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

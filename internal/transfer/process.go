@@ -226,8 +226,9 @@ func (w work) left(until time.Time) time.Duration {
 	return until.Sub(w.now) - w.clock().Sub(w.loadedAt)
 }
 
-// asked says whether a call of the present step may have been sent before.
-func (w work) asked(t Transfer) bool { return w.again || t.Sent > 0 }
+// asked says whether a call of the present step may have been sent before. A payout is claimed in its row
+// before it is sent, so of payouts the row alone says it.
+func (w work) asked(t Transfer) bool { return t.Sent > 0 || w.again && t.State != Settling }
 
 // caller says to the dependency's door who calls for a transfer.
 func (w work) caller(t Transfer) outbound.Caller {

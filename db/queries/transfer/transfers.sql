@@ -148,10 +148,12 @@ SELECT t.* FROM transfers t
 -- them. The rows of a queue are told by what has to be done next: screen what is accepted, settle or
 -- expire what is approved or in review, ask the rail about what is settling, notify what has ended. A
 -- forgotten row counts an attempt and a call: its worker may have died after it, so the next one asks before
--- it sends, and who comes back is stale.
+-- it sends, and who comes back is stale. Of a payout no call is counted: it is claimed in its row before it is
+-- sent, and what was never sent must not be withdrawn.
 -- name: SystemWakeForgotten :many
 UPDATE transfers t
-   SET wake_at = statement_timestamp(), attempts = t.attempts + 1, sent = t.sent + 1
+   SET wake_at = statement_timestamp(), attempts = t.attempts + 1,
+       sent = t.sent + (t.state <> 'settling')::integer
   FROM (SELECT f.tenant_id, f.id FROM transfers f
          WHERE f.wake_at < @horizon::timestamptz AND f.state = ANY (@states::text[])
          ORDER BY f.wake_at

@@ -659,7 +659,8 @@ func (q *Queries) SystemTransitions(ctx context.Context, db DBTX) ([]TransferTra
 
 const SystemWakeForgotten = `-- name: SystemWakeForgotten :many
 UPDATE transfers t
-   SET wake_at = statement_timestamp(), attempts = t.attempts + 1, sent = t.sent + 1
+   SET wake_at = statement_timestamp(), attempts = t.attempts + 1,
+       sent = t.sent + (t.state <> 'settling')::integer
   FROM (SELECT f.tenant_id, f.id FROM transfers f
          WHERE f.wake_at < $1::timestamptz AND f.state = ANY ($2::text[])
          ORDER BY f.wake_at
@@ -680,7 +681,8 @@ type SystemWakeForgottenParams struct {
 // them. The rows of a queue are told by what has to be done next: screen what is accepted, settle or
 // expire what is approved or in review, ask the rail about what is settling, notify what has ended. A
 // forgotten row counts an attempt and a call: its worker may have died after it, so the next one asks before
-// it sends, and who comes back is stale.
+// it sends, and who comes back is stale. Of a payout no call is counted: it is claimed in its row before it is
+// sent, and what was never sent must not be withdrawn.
 func (q *Queries) SystemWakeForgotten(ctx context.Context, db DBTX, arg SystemWakeForgottenParams) ([]Transfers, error) {
 	rows, err := db.Query(ctx, SystemWakeForgotten, arg.Horizon, arg.States, arg.BatchSize)
 	if err != nil {
