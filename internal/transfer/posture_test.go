@@ -29,6 +29,8 @@ func (w world) posture(t *testing.T, openUpTo int64) transfer.Posture {
 func TestAPostureDecidesOnlyWhereTheRiskServiceCannot(t *testing.T) {
 	t.Parallel()
 	broken := transfertest.Fault{Kind: outbound.KindStatus5xx}
+	refused := transfertest.Fault{Kind: outbound.KindStatus4xx, Status: 422}
+	nonsense := transfertest.Fault{Kind: outbound.KindBadReply}
 	for _, c := range []struct {
 		name  string
 		fault transfertest.Fault
@@ -39,6 +41,9 @@ func TestAPostureDecidesOnlyWhereTheRiskServiceCannot(t *testing.T) {
 		{"it failed others", transfertest.Fault{Kind: outbound.KindOpen}, false, transfer.Settled},
 		{"it fails, and there is time", broken, false, transfer.Accepted},
 		{"it fails, and no attempt fits", broken, true, transfer.Settled},
+		{"it refuses the question, and no other fits", refused, true, transfer.Expired},
+		{"it answers what nobody understands, and no attempt fits", nonsense, true, transfer.Expired},
+		{"it is busy, and no attempt fits", transfertest.Fault{Kind: outbound.KindStatus4xx}, true, transfer.Settled},
 		{"we have no room", transfertest.Fault{Kind: outbound.KindRetryBudget}, false, transfer.Accepted},
 	} {
 		w := newWorld(t)

@@ -124,7 +124,7 @@ func (s *Service) undecided(ctx context.Context, t Transfer, w work, cause error
 	}
 	wait, need := s.retryIn(t.Attempts, cause)
 	hopeless := !budget.Fits(w.left(t.PromiseAt), wait+need)
-	if hopeless || unavailable(cause) {
+	if unavailable(cause) || hopeless && !answered(cause) {
 		passed, err := s.failOpen(ctx, t, w)
 		if passed || err != nil {
 			return err
@@ -152,6 +152,13 @@ func noRoom(err error) bool {
 func unavailable(err error) bool {
 	failure, ok := errors.AsType[*outbound.Error](err)
 	return ok && failure.Kind == outbound.KindOpen
+}
+
+// answered says that the dependency was asked and has answered, by a refusal or by what nobody understands: a
+// posture says nothing of that, since whoever can bring it about would pass by it.
+func answered(err error) bool {
+	failure, ok := errors.AsType[*outbound.Error](err)
+	return !ok || failure.Refused() || failure.Kind == outbound.KindBadReply
 }
 
 // retryIn is how long to wait before the next attempt, and how long that one is likely to take.
