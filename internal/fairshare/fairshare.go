@@ -25,8 +25,8 @@ const (
 const (
 	// halfLife is the time in which what was brought counts half.
 	halfLife = 2 * time.Second
-	// littleItems is what everybody may have brought lately without being compared: about ten items a
-	// second all the time.
+	// littleItems is what everybody may have brought lately without being compared, and the least mean that
+	// others are compared with: about ten items a second all the time.
 	littleItems = 30
 	// secondAbove and thirdAbove are how many times the others' mean lets one fall back.
 	secondAbove = 2
@@ -76,7 +76,8 @@ func (l *Lanes[Owner]) compare(owner Owner) int {
 	if mine <= littleItems || others < 1 {
 		return First
 	}
-	mean := max(l.total-mine, forgetBelow) / float64(others)
+	// Many who bring next to nothing would make a flood of everybody else, and put all of them beside a real one.
+	mean := max((l.total-mine)/float64(others), littleItems)
 	switch {
 	case mine > thirdAbove*mean:
 		return Third

@@ -1,6 +1,7 @@
 package fairshare_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -51,6 +52,25 @@ func TestWhoBringsMoreThanTheOthersWaitsBehindThem(t *testing.T) {
 			require.Equal(t, want, l.Lane(owner, end), "%s: %s", c.name, owner)
 		}
 	}
+}
+
+// TestManyWhoBringNextToNothingPutNobodyBesideAFlood keeps the mean from being that of a long tail, or of tenants
+// that somebody made for that.
+func TestManyWhoBringNextToNothingPutNobodyBesideAFlood(t *testing.T) {
+	t.Parallel()
+	l := fairshare.New[string]()
+	rates := map[string]int{"small": 10, "medium": 40, "flood": 1_000}
+	end := bringFor(l, time.Unix(1_000, 0), 10*time.Second, rates)
+	for i := range 1_000 {
+		l.Bring(fmt.Sprint("tail ", i), 1, end)
+	}
+	lanes := map[string]int{}
+	for owner := range rates {
+		l.Bring(owner, rates[owner]/10, end)
+		lanes[owner] = l.Lane(owner, end)
+	}
+	require.Equal(t, map[string]int{"small": fairshare.First, "medium": fairshare.Second, "flood": fairshare.Third},
+		lanes)
 }
 
 func TestAFloodIsForgottenAfterIt(t *testing.T) {
