@@ -76,7 +76,7 @@ func (l *Lanes[Owner]) compare(owner Owner) int {
 	if mine <= littleItems || others < 1 {
 		return First
 	}
-	// Many who bring next to nothing would make a flood of everybody else, and put all of them beside a real one.
+	// Many who bring next to nothing would make a flood of everybody else, and put them beside a real one.
 	mean := max((l.total-mine)/float64(others), littleItems)
 	switch {
 	case mine > thirdAbove*mean:

@@ -54,8 +54,8 @@ func TestWhoBringsMoreThanTheOthersWaitsBehindThem(t *testing.T) {
 	}
 }
 
-// TestManyWhoBringNextToNothingPutNobodyBesideAFlood keeps the mean from being that of a long tail, or of tenants
-// that somebody made for that.
+// TestManyWhoBringNextToNothingPutNobodyBesideAFlood keeps the mean from being that of a long tail, or of
+// tenants that somebody made for that.
 func TestManyWhoBringNextToNothingPutNobodyBesideAFlood(t *testing.T) {
 	t.Parallel()
 	l := fairshare.New[string]()
@@ -69,8 +69,8 @@ func TestManyWhoBringNextToNothingPutNobodyBesideAFlood(t *testing.T) {
 		l.Bring(owner, rates[owner]/10, end)
 		lanes[owner] = l.Lane(owner, end)
 	}
-	require.Equal(t, map[string]int{"small": fairshare.First, "medium": fairshare.Second, "flood": fairshare.Third},
-		lanes)
+	want := map[string]int{"small": fairshare.First, "medium": fairshare.Second, "flood": fairshare.Third}
+	require.Equal(t, want, lanes)
 }
 
 func TestAFloodIsForgottenAfterIt(t *testing.T) {

@@ -59,8 +59,8 @@ func runJob[Job river.JobArgs](ctx context.Context, w *cohortWorker[Job], row *r
 // SetRandom replaces the source of jitter.
 func (s *Service) SetRandom(random func() float64) { s.random = random }
 
-// ClaimLate writes, in one batch, the claim of who saw a payout as it was and the deferral of who sees it as it
-// is, and says which of them reached it.
+// ClaimLate writes, in one batch, the claim of who saw a payout as it was and the deferral of who sees it as
+// it is, and says which of them reached it.
 func (s *Service) ClaimLate(ctx context.Context, was, is Transfer) ([]bool, error) {
 	claim := waiting(was, 0)
 	claim.claim = true

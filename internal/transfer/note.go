@@ -132,11 +132,13 @@ func (s *Service) flushNotes(ctx context.Context, notes []note) ([]bool, error) 
 	return reached, err
 }
 
-func writeNotes(ctx context.Context, write *pgx.Batch, notes []note, now time.Time, reached func(int32)) error {
+func writeNotes(
+	ctx context.Context, write *pgx.Batch, notes []note, now time.Time, reached func(int32),
+) error {
 	p, again := decideNotes(notes, now)
 	pgtx.Read(write, func(r struct{ Place int32 }) { reached(r.Place) },
-		transferdb.NoteSteps, p.Places, p.Tenants, p.Ids, p.Versions, p.FromAttempts, p.ToAttempts, p.Notifications,
-		p.Sents, p.Failures, p.PayoutTries, p.RailReferences, p.WakesAt)
+		transferdb.NoteSteps, p.Places, p.Tenants, p.Ids, p.Versions, p.FromAttempts, p.ToAttempts,
+		p.Notifications, p.Sents, p.Failures, p.PayoutTries, p.RailReferences, p.WakesAt)
 	ledger := transferdb.InsertAttemptsParams{Now: now}
 	for _, n := range notes {
 		if n.attempt == nil {
@@ -164,7 +166,7 @@ func decideNotes(notes []note, now time.Time) (transferdb.NoteStepsParams, []Tra
 	var again []Transfer
 	places := make([]int32, len(notes))
 	for i := range notes {
-		places[i] = int32(i) //nolint:gosec // at most batchMaxItems
+		places[i] = int32(i)
 	}
 	slices.SortStableFunc(places, func(a, b int32) int {
 		return compareRefs(notes[a].seen.Ref, notes[b].seen.Ref)

@@ -177,9 +177,9 @@ func (s *Service) unpaid(ctx context.Context, t Transfer, w work, first bool, ca
 	return s.note(ctx, n)
 }
 
-// Wake lets a settling transfer be looked at now, because the rail has called back about the reference in use.
-// What the rail said there is not taken for true: the worker asks. A word about any other reference changes
-// nothing: it says not that this one was sent.
+// Wake lets a settling transfer be looked at now, because the rail has called back about the reference in
+// use. What the rail said there is not taken for true: the worker asks. A word about any other reference
+// changes nothing: it does not say that this one was sent.
 func (s *Service) Wake(ctx context.Context, ref Ref, reference string) error {
 	about, ok := tryOf(ref, reference)
 	if !ok {

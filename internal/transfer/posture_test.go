@@ -30,6 +30,7 @@ func TestAPostureDecidesOnlyWhereTheRiskServiceCannot(t *testing.T) {
 	t.Parallel()
 	broken := transfertest.Fault{Kind: outbound.KindStatus5xx}
 	refused := transfertest.Fault{Kind: outbound.KindStatus4xx, Status: 422}
+	busy := transfertest.Fault{Kind: outbound.KindStatus4xx}
 	nonsense := transfertest.Fault{Kind: outbound.KindBadReply}
 	for _, c := range []struct {
 		name  string
@@ -43,7 +44,7 @@ func TestAPostureDecidesOnlyWhereTheRiskServiceCannot(t *testing.T) {
 		{"it fails, and no attempt fits", broken, true, transfer.Settled},
 		{"it refuses the question, and no other fits", refused, true, transfer.Expired},
 		{"it answers what nobody understands, and no attempt fits", nonsense, true, transfer.Expired},
-		{"it is busy, and no attempt fits", transfertest.Fault{Kind: outbound.KindStatus4xx}, true, transfer.Settled},
+		{"it is busy, and no attempt fits", busy, true, transfer.Settled},
 		{"we have no room", transfertest.Fault{Kind: outbound.KindRetryBudget}, false, transfer.Accepted},
 	} {
 		w := newWorld(t)
@@ -52,7 +53,7 @@ func TestAPostureDecidesOnlyWhereTheRiskServiceCannot(t *testing.T) {
 		w.Risk.Next(c.fault)
 		id := w.Create(t, "k1", 100)
 		if c.late {
-			w.Exec(t, "UPDATE transfers SET promise_at = clock_timestamp() + interval '150 milliseconds'")
+			w.Exec(t, "UPDATE transfers SET promise_at = clock_timestamp() + interval '700 milliseconds'")
 		}
 		w.run(t.Context(), t)
 		require.Equal(t, c.want, w.Get(t, id).State, c.name)
