@@ -18,7 +18,8 @@
 -- risk_postures says what happens to a tenant's transfers when the risk service cannot be asked: up to an
 -- amount they pass, above it they wait and expire. A change is a new version; nothing is rewritten.
 --
--- Transfers that were open before this migration become payouts if they go to an external account.
+-- Transfers that were open before this migration become payouts if they go to an external account. Programs of
+-- before it know neither payouts nor the rail: end them first.
 
 -- +goose Up
 ALTER TABLE transfers

@@ -17,8 +17,12 @@ const brokenMax = 5
 // no moment any more, and counts as a break.
 const passingMax = 50
 
-// heldUpBy says that a step failed for what is of the moment, and not for too long yet.
-func (t Transfer) heldUpBy(err error) bool { return passing(err) && t.Attempts < passingMax }
+// heldUpBy says that a step failed for what is of the moment, and not for too long yet. What is tried for
+// hours anyway, a payout that the rail has or a notification, has many attempts that were nobody's fault.
+func (t Transfer) heldUpBy(err error) bool {
+	patient := t.State == Settling || t.State.Terminal()
+	return passing(err) && (patient || t.Attempts < passingMax)
+}
 
 // parkedFor is when a transfer is looked at again that is poison and cannot end: the rail has it, and has to
 // answer first, or its end breaks too.
