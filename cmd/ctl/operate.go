@@ -74,7 +74,7 @@ type output struct {
 type dependencyCmd struct {
 	List    listDependenciesCmd `cmd:"" help:"Print the limit of each dependency and who has how many of its places."`
 	Limit   setLimitCmd         `cmd:"" help:"Set how many calls to a dependency may be in flight, over all processes together."`
-	History historyCmd          `cmd:"" help:"Print every version of a dependency's limit, the one in force first."`
+	History historyCmd          `cmd:"" help:"Print the latest 200 versions of a dependency's limit, the one in force first."`
 }
 
 type listDependenciesCmd struct{ output }
@@ -139,7 +139,7 @@ func (c *historyCmd) do(ctx context.Context, d desk) error {
 
 //nolint:lll // help texts are struct tags
 type postureCmd struct {
-	List listPosturesCmd `cmd:"" help:"Print every version of a tenant's risk postures, the one in force of each currency first."`
+	List listPosturesCmd `cmd:"" help:"Print the versions of a tenant's risk postures, at most 200, the one in force of each currency first."`
 	Set  setPostureCmd   `cmd:"" help:"Say up to which amount a tenant's transfers pass when the risk service cannot be asked."`
 }
 
