@@ -55,7 +55,7 @@ type Config struct {
 
 	// QueueAgeMax is how old due work may get before standard requests are refused.
 	QueueAgeMax time.Duration `env:"HOLDFAST_QUEUE_AGE_MAX" envDefault:"500ms"`
-	// InFlightMax is how many requests the API works on at once.
+	// InFlightMax is how many requests the API works on at once; a quarter of them may be one tenant's.
 	InFlightMax int `env:"HOLDFAST_IN_FLIGHT_MAX" envDefault:"2048"`
 	// TenantRate is how many requests a tenant may send in a second.
 	TenantRate int `env:"HOLDFAST_TENANT_RATE" envDefault:"20000"`
