@@ -172,7 +172,7 @@ type Attempt struct {
 	// Detail The error in words.
 	Detail string `json:"detail"`
 
-	// Kind How the call ended, for example `timeout`, `status_5xx` or `unreachable`, or `broken` for a step that broke in our own code.
+	// Kind How the call ended, for example `timeout`, `status_5xx` or `unreachable`; `broken` for a step that broke in our own code, `held_up` for one that others or the database kept from its end.
 	Kind string `json:"kind"`
 
 	// Step Which step called: `screen`, `payout`, `settle` or `notify`.
