@@ -100,8 +100,8 @@ func Defaults() (Config, error) { return Load(nil) }
 func Load(environ []string) (Config, error) {
 	vars, fileErr := withFiles(env.ToMap(environ))
 	c, err := env.ParseAsWithOptions[Config](env.Options{Environment: vars})
-	if err := errors.Join(fileErr, err); err != nil {
-		return Config{}, fmt.Errorf("read settings: %w", err)
+	if err != nil {
+		return Config{}, fmt.Errorf("read settings: %w", errors.Join(fileErr, err))
 	}
 	if c.Risk.Limit == 0 {
 		c.Risk.Limit = riskLimit
@@ -112,7 +112,7 @@ func Load(environ []string) (Config, error) {
 	if c.Payout.Limit == 0 {
 		c.Payout.Limit = payoutLimit
 	}
-	return c, c.validate()
+	return c, errors.Join(fileErr, c.validate())
 }
 
 // withFiles replaces NAME_FILE by NAME with the file's content, for the settings that are secrets.
