@@ -68,8 +68,9 @@ func New() *Metrics {
 		"Calls to dependencies, with the wait at the bulkhead.",
 		prometheus.ExponentialBuckets(0.001, 2, 14), "dependency", "operation")
 	m.attempts = counterVec("dependency_attempts_total",
-		"Attempts at dependencies; repeat says whether one for the same effect came before and gave no answer. "+
-			"Amplification is all of them divided by those with repeat=false.", "dependency", "repeat")
+		"Attempts at dependencies; repeat says whether one for the same effect came before and gave no "+
+			"answer. Amplification is all of them divided by those with repeat=false.",
+		"dependency", "repeat")
 	m.refusals = counterVec("dependency_refusals_total",
 		"Calls that were refused before any attempt, by kind.", "dependency", "kind")
 	m.requests = histogramVec("http_request_seconds", "Requests, by route and status.",

@@ -425,20 +425,3 @@ func TestAnOpenTransferIsLookedAtWhenItsPromiseEnds(t *testing.T) {
 	p, _ := decideNotes([]note{{seen: late, after: late, retryIn: time.Minute}}, now)
 	require.Equal(t, []time.Time{now.Add(time.Minute + retryGrain)}, p.WakesAt, "the rail is asked on")
 }
-
-func TestOnlyReasonsOfTheProgramAreCounted(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		state        State
-		reason, want string
-	}{
-		{Settled, "", ""},
-		{Settled, ReasonRiskUnavailable, ReasonRiskUnavailable},
-		{Blocked, "looks odd", ""},
-		{Canceled, "ordered twice", ""},
-		{Expired, ReasonDeadline, ReasonDeadline},
-		{Failed, ReasonPayoutRefused, ReasonPayoutRefused},
-	} {
-		require.Equal(t, c.want, countedReason(Transfer{State: c.state, Reason: c.reason}), c.reason)
-	}
-}
