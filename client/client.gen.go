@@ -1424,7 +1424,7 @@ type ClientInterface interface {
 	// Accepts a transfer and holds its amount on `from_account`. The answer 202 means that the transfer and
 	// its hold are stored: from then on it reaches a final status (`settled`, `blocked`, `canceled`,
 	// `expired`, `failed`) by `promise_at`, unless a person has to review it. To an `external` account it is
-	// paid out by the payout rail, and `settling` while the rail has it.
+	// paid out by the payout rail, and `settling` while the rail has it, if need be beyond `promise_at`.
 	//
 	// A refusal that was decided on the state of the accounts (for example `insufficient_funds`) is stored
 	// under the key: the same request gets it again.
@@ -1439,7 +1439,7 @@ type ClientInterface interface {
 	// Accepts a transfer and holds its amount on `from_account`. The answer 202 means that the transfer and
 	// its hold are stored: from then on it reaches a final status (`settled`, `blocked`, `canceled`,
 	// `expired`, `failed`) by `promise_at`, unless a person has to review it. To an `external` account it is
-	// paid out by the payout rail, and `settling` while the rail has it.
+	// paid out by the payout rail, and `settling` while the rail has it, if need be beyond `promise_at`.
 	//
 	// A refusal that was decided on the state of the accounts (for example `insufficient_funds`) is stored
 	// under the key: the same request gets it again.
@@ -2187,7 +2187,7 @@ func (c *API) ListTransfers(ctx context.Context, params *ListTransfersParams, re
 // Accepts a transfer and holds its amount on `from_account`. The answer 202 means that the transfer and
 // its hold are stored: from then on it reaches a final status (`settled`, `blocked`, `canceled`,
 // `expired`, `failed`) by `promise_at`, unless a person has to review it. To an `external` account it is
-// paid out by the payout rail, and `settling` while the rail has it.
+// paid out by the payout rail, and `settling` while the rail has it, if need be beyond `promise_at`.
 //
 // A refusal that was decided on the state of the accounts (for example `insufficient_funds`) is stored
 // under the key: the same request gets it again.
@@ -2212,7 +2212,7 @@ func (c *API) CreateTransferWithBody(ctx context.Context, contentType string, bo
 // Accepts a transfer and holds its amount on `from_account`. The answer 202 means that the transfer and
 // its hold are stored: from then on it reaches a final status (`settled`, `blocked`, `canceled`,
 // `expired`, `failed`) by `promise_at`, unless a person has to review it. To an `external` account it is
-// paid out by the payout rail, and `settling` while the rail has it.
+// paid out by the payout rail, and `settling` while the rail has it, if need be beyond `promise_at`.
 //
 // A refusal that was decided on the state of the accounts (for example `insufficient_funds`) is stored
 // under the key: the same request gets it again.
@@ -4403,7 +4403,7 @@ type ClientWithResponsesInterface interface {
 	// Accepts a transfer and holds its amount on `from_account`. The answer 202 means that the transfer and
 	// its hold are stored: from then on it reaches a final status (`settled`, `blocked`, `canceled`,
 	// `expired`, `failed`) by `promise_at`, unless a person has to review it. To an `external` account it is
-	// paid out by the payout rail, and `settling` while the rail has it.
+	// paid out by the payout rail, and `settling` while the rail has it, if need be beyond `promise_at`.
 	//
 	// A refusal that was decided on the state of the accounts (for example `insufficient_funds`) is stored
 	// under the key: the same request gets it again.
@@ -4418,7 +4418,7 @@ type ClientWithResponsesInterface interface {
 	// Accepts a transfer and holds its amount on `from_account`. The answer 202 means that the transfer and
 	// its hold are stored: from then on it reaches a final status (`settled`, `blocked`, `canceled`,
 	// `expired`, `failed`) by `promise_at`, unless a person has to review it. To an `external` account it is
-	// paid out by the payout rail, and `settling` while the rail has it.
+	// paid out by the payout rail, and `settling` while the rail has it, if need be beyond `promise_at`.
 	//
 	// A refusal that was decided on the state of the accounts (for example `insufficient_funds`) is stored
 	// under the key: the same request gets it again.
@@ -6701,7 +6701,7 @@ func (c *ClientWithResponses) ListTransfersWithResponse(ctx context.Context, par
 // Accepts a transfer and holds its amount on `from_account`. The answer 202 means that the transfer and
 // its hold are stored: from then on it reaches a final status (`settled`, `blocked`, `canceled`,
 // `expired`, `failed`) by `promise_at`, unless a person has to review it. To an `external` account it is
-// paid out by the payout rail, and `settling` while the rail has it.
+// paid out by the payout rail, and `settling` while the rail has it, if need be beyond `promise_at`.
 //
 // A refusal that was decided on the state of the accounts (for example `insufficient_funds`) is stored
 // under the key: the same request gets it again.
@@ -6722,7 +6722,7 @@ func (c *ClientWithResponses) CreateTransferWithBodyWithResponse(ctx context.Con
 // Accepts a transfer and holds its amount on `from_account`. The answer 202 means that the transfer and
 // its hold are stored: from then on it reaches a final status (`settled`, `blocked`, `canceled`,
 // `expired`, `failed`) by `promise_at`, unless a person has to review it. To an `external` account it is
-// paid out by the payout rail, and `settling` while the rail has it.
+// paid out by the payout rail, and `settling` while the rail has it, if need be beyond `promise_at`.
 //
 // A refusal that was decided on the state of the accounts (for example `insufficient_funds`) is stored
 // under the key: the same request gets it again.

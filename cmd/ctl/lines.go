@@ -14,6 +14,7 @@ import (
 
 	"example.com/holdfast/internal/httpapi"
 	"example.com/holdfast/internal/problem"
+	"example.com/holdfast/internal/slots"
 	"example.com/holdfast/internal/transfer"
 )
 
@@ -21,6 +22,7 @@ import (
 // people.
 const (
 	dependencyHeader = "DEPENDENCY\tPLACES\tHELD BY\tVERSION\tSET BY\tSET AT\tREASON"
+	limitHeader      = "DEPENDENCY\tPLACES\tVERSION\tSET BY\tSET AT\tREASON"
 	postureHeader    = "CURRENCY\tOPEN UP TO (MINOR UNITS)\tVERSION\tSET BY\tSET AT\tREASON"
 	queueHeader      = "QUEUE\tLANE 1\tLANE 2\tLANE 3\tLANE 4"
 	deadHeader       = "AT\tKIND\tID\tWHAT\tREASON\tATTEMPTS\tLAST ERROR"
@@ -94,6 +96,27 @@ func (l dependencyLine) cells() []string {
 	return []string{
 		l.Dependency, strconv.Itoa(l.Places), orDash(strings.Join(held, " ")), strconv.Itoa(l.Version),
 		cell(l.Actor), clock(l.SetAt), cell(l.Reason),
+	}
+}
+
+// limitLine is a version of a limit. Who holds the places is not a part of it: that follows within a second.
+type limitLine struct {
+	Dependency string    `json:"dependency"`
+	Places     int       `json:"places"`
+	Version    int       `json:"version"`
+	Actor      string    `json:"actor"`
+	SetAt      time.Time `json:"set_at"`
+	Reason     string    `json:"reason"`
+}
+
+func lineOfLimit(l slots.Limit) limitLine {
+	return limitLine{l.Dependency, l.Places, l.Version, l.Actor, l.SetAt.UTC(), l.Reason}
+}
+
+func (l limitLine) cells() []string {
+	return []string{
+		l.Dependency, strconv.Itoa(l.Places), strconv.Itoa(l.Version), cell(l.Actor), clock(l.SetAt),
+		cell(l.Reason),
 	}
 }
 

@@ -13,7 +13,6 @@ import (
 
 	"example.com/holdfast/internal/app"
 	"example.com/holdfast/internal/config"
-	"example.com/holdfast/internal/httpapi"
 	"example.com/holdfast/internal/order"
 	"example.com/holdfast/internal/slots"
 	"example.com/holdfast/internal/tenancy"
@@ -73,8 +72,9 @@ type output struct {
 
 //nolint:lll // help texts are struct tags
 type dependencyCmd struct {
-	List  listDependenciesCmd `cmd:"" help:"Print the limit of each dependency and who has how many of its places."`
-	Limit setLimitCmd         `cmd:"" help:"Set how many calls to a dependency may be in flight, over all processes together."`
+	List    listDependenciesCmd `cmd:"" help:"Print the limit of each dependency and who has how many of its places."`
+	Limit   setLimitCmd         `cmd:"" help:"Set how many calls to a dependency may be in flight, over all processes together."`
+	History historyCmd          `cmd:"" help:"Print the latest 200 versions of a dependency's limit, the one in force first."`
 }
 
 type listDependenciesCmd struct{ output }
@@ -113,15 +113,33 @@ func (c *setLimitCmd) do(ctx context.Context, d desk) error {
 	if err != nil {
 		return explained(err)
 	}
-	line := lineOfDependency(httpapi.Dependency{Name: set.Dependency, Limit: &httpapi.Limit{
-		Places: set.Places, Version: set.Version, Actor: set.Actor, Reason: set.Reason, SetAt: set.SetAt,
-	}})
-	return show(d.out, c.JSON, []dependencyLine{line}, dependencyHeader)
+	return show(d.out, c.JSON, []limitLine{lineOfLimit(set)}, limitHeader)
+}
+
+type historyCmd struct {
+	output
+
+	Name string `arg:"" help:"Name of the dependency, as in the list."`
+}
+
+// Run prints who set which limit, when and why.
+func (c *historyCmd) Run(ctx context.Context) error { return atDesk(ctx, c.do) }
+
+func (c *historyCmd) do(ctx context.Context, d desk) error {
+	found, err := slots.History(ctx, d.pool, c.Name, slots.HistoryMaxRows)
+	if err != nil {
+		return explained(err)
+	}
+	lines := make([]limitLine, len(found))
+	for i, l := range found {
+		lines[i] = lineOfLimit(l)
+	}
+	return show(d.out, c.JSON, lines, limitHeader)
 }
 
 //nolint:lll // help texts are struct tags
 type postureCmd struct {
-	List listPosturesCmd `cmd:"" help:"Print every version of a tenant's risk postures, the one in force of each currency first."`
+	List listPosturesCmd `cmd:"" help:"Print the versions of a tenant's risk postures, at most 200, the one in force of each currency first."`
 	Set  setPostureCmd   `cmd:"" help:"Say up to which amount a tenant's transfers pass when the risk service cannot be asked."`
 }
 

@@ -62,7 +62,7 @@ VALUES ('risk_api', 1, 8, 'default', 'first')`)
 	require.NoError(t, set.do(t.Context(), d))
 	rows := fields(out)
 	require.Len(t, rows, 2)
-	require.Equal(t, []string{"risk_api", "3", "-", "2", actor()}, rows[1][:5])
+	require.Equal(t, []string{"risk_api", "3", "2", actor()}, rows[1][:4])
 
 	list := listDependenciesCmd{output{JSON: true}}
 	require.NoError(t, list.do(t.Context(), d))
@@ -74,6 +74,17 @@ VALUES ('risk_api', 1, 8, 'default', 'first')`)
 		Dependency: "risk_api", Places: 3, Holders: []holderLine{}, Version: 2, Actor: actor(),
 		Reason: "moved",
 	}, lines[0])
+
+	history := historyCmd{output{JSON: true}, "risk_api"}
+	require.NoError(t, history.do(t.Context(), d))
+	versions := decoded[limitLine](t, out)
+	require.Len(t, versions, 2)
+	versions[1].SetAt = time.Time{}
+	require.Equal(t, limitLine{
+		Dependency: "risk_api", Places: 8, Version: 1, Actor: "default", Reason: "first",
+	}, versions[1])
+	history.Name = "nobody"
+	require.EqualError(t, history.do(t.Context(), d), "not_found: There is no dependency of this name.")
 
 	set.Places = 0
 	require.EqualError(t, set.do(t.Context(), d), "places has to be 1 to 1000")

@@ -145,13 +145,12 @@ func (a *admission) refused(r httpapi.Admission) float64 {
 	return 0
 }
 
-// admit is the answer to a request that would create work.
+// admit is the answer to a request that would create work. Who asks counts the refusal.
 func (a *admission) admit(r httpapi.Admission) error {
 	refused := a.refused(r)
 	if refused == 0 || rand.Float64() >= refused {
 		return nil
 	}
-	a.env.Metrics.Shed("queue_age")
 	p := problem.New(problem.Overloaded, "Accepted work waits too long; new work is refused for a moment.")
 	p.RetryAfter = overloadedRetry/2 + rand.N(overloadedRetry)
 	return p

@@ -37,7 +37,8 @@ func TestAdmissionRefusesMoreTheOlderTheWork(t *testing.T) {
 
 func TestARefusalSaysWhenToComeBack(t *testing.T) {
 	t.Parallel()
-	a := newAdmission(nil, time.Second, inLane(fairshare.First), Env{Metrics: telemetry.New()})
+	metrics := telemetry.New()
+	a := newAdmission(nil, time.Second, inLane(fairshare.First), Env{Metrics: metrics})
 	transfer := httpapi.Admission{Class: "standard", Creates: httpapi.CreatesTransfer}
 	require.NoError(t, a.admit(transfer))
 	a.ages.Store(&ages{risk: lanes{time.Minute}})
@@ -46,6 +47,11 @@ func TestARefusalSaysWhenToComeBack(t *testing.T) {
 	after := problem.Of(err).RetryAfter
 	require.GreaterOrEqual(t, after, overloadedRetry/2)
 	require.Less(t, after, 3*overloadedRetry/2)
+	families, err := metrics.Registry().Gather()
+	require.NoError(t, err)
+	for _, f := range families {
+		require.NotEqual(t, "holdfast_requests_shed_total", f.GetName(), "the API counts it, once")
+	}
 }
 
 // inLane puts every tenant into a lane.

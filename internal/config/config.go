@@ -55,7 +55,7 @@ type Config struct {
 
 	// QueueAgeMax is how old due work may get before standard requests are refused.
 	QueueAgeMax time.Duration `env:"HOLDFAST_QUEUE_AGE_MAX" envDefault:"500ms"`
-	// InFlightMax is how many requests the API works on at once.
+	// InFlightMax is how many requests the API works on at once; a quarter of them may be one tenant's.
 	InFlightMax int `env:"HOLDFAST_IN_FLIGHT_MAX" envDefault:"2048"`
 	// TenantRate is how many requests a tenant may send in a second.
 	TenantRate int `env:"HOLDFAST_TENANT_RATE" envDefault:"20000"`
@@ -100,8 +100,8 @@ func Defaults() (Config, error) { return Load(nil) }
 func Load(environ []string) (Config, error) {
 	vars, fileErr := withFiles(env.ToMap(environ))
 	c, err := env.ParseAsWithOptions[Config](env.Options{Environment: vars})
-	if err := errors.Join(fileErr, err); err != nil {
-		return Config{}, fmt.Errorf("read settings: %w", err)
+	if err != nil {
+		return Config{}, fmt.Errorf("read settings: %w", errors.Join(fileErr, err))
 	}
 	if c.Risk.Limit == 0 {
 		c.Risk.Limit = riskLimit
@@ -112,7 +112,7 @@ func Load(environ []string) (Config, error) {
 	if c.Payout.Limit == 0 {
 		c.Payout.Limit = payoutLimit
 	}
-	return c, c.validate()
+	return c, errors.Join(fileErr, c.validate())
 }
 
 // withFiles replaces NAME_FILE by NAME with the file's content, for the settings that are secrets.

@@ -70,9 +70,11 @@ func TestEverySecretMayComeFromAFile(t *testing.T) {
 	gone := filepath.Join(t.TempDir(), "gone")
 	_, err = config.Load([]string{
 		"DATABASE_URL_FILE=" + gone, "HOLDFAST_PAYOUT_CALLBACK_SECRET_FILE=" + gone,
+		"HOLDFAST_DRAIN_MAX=0s",
 	})
 	require.ErrorContains(t, err, "DATABASE_URL_FILE")
 	require.ErrorContains(t, err, "HOLDFAST_PAYOUT_CALLBACK_SECRET_FILE")
+	require.ErrorContains(t, err, "HOLDFAST_DRAIN_MAX", "every mistake is told at once")
 }
 
 func TestRedactedListsEverySettingWithoutItsSecrets(t *testing.T) {

@@ -249,3 +249,11 @@ func checkText(pointer, text string, minBytes, maxBytes int) []problem.Field {
 	}
 	return []problem.Field{{Pointer: pointer, Detail: detail}}
 }
+
+// checkReason finds what is wrong with the reason of an operator's act. One of blanks alone says nothing.
+func checkReason(text string) []problem.Field {
+	if strings.Trim(text, " ") == "" {
+		return []problem.Field{{Pointer: "/reason", Detail: "has to say why"}}
+	}
+	return checkText("/reason", text, 1, reasonMaxBytes)
+}

@@ -124,7 +124,7 @@ func (s *adminServer) SetDependencyLimit(
 	if err != nil {
 		return nil, err
 	}
-	if err := invalid(checkText("/reason", request.Reason, 1, reasonMaxBytes)); err != nil {
+	if err := invalid(checkReason(request.Reason)); err != nil {
 		return nil, err
 	}
 	response, err := s.cfg.Dependencies.SetLimit(ctx, s.keyed(c, hash), LimitChange{

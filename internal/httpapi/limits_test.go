@@ -20,7 +20,9 @@ import (
 func TestAdmissionIsAskedBeforeTheBodyIsReadAndOnlyForCreatingRoutes(t *testing.T) {
 	t.Parallel()
 	var asked []Admission
+	metrics := &fakeMetrics{}
 	b := setup(t, func(c *Config) {
+		c.Metrics = metrics
 		c.Admit = func(a Admission) error {
 			asked = append(asked, a)
 			if a.Class == string(tenancy.Sheddable) {
@@ -40,6 +42,7 @@ func TestAdmissionIsAskedBeforeTheBodyIsReadAndOnlyForCreatingRoutes(t *testing.
 	require.Equal(t, http.StatusServiceUnavailable, w.Code)
 	require.Equal(t, "2", w.Header().Get("Retry-After"))
 	require.Zero(t, unread.n)
+	require.Equal(t, []string{"admission"}, metrics.shed)
 
 	require.Equal(t, http.StatusAccepted, b.do(t, creating(goodTransfer)).Code)
 	require.Equal(t, []Admission{

@@ -193,6 +193,7 @@ func TestOperatorsDecideReviewsAsTheirRolesAllow(t *testing.T) {
 		`{"decision":"settle","reason":"x"}`:                                        "/decision",
 		`{"reason":"x"}`:                                                            "/decision",
 		`{"decision":"approve"}`:                                                    "/reason",
+		`{"decision":"approve","reason":" "}`:                                       "/reason",
 		`{"decision":"approve","reason":""}`:                                        "/reason",
 		`{"decision":"approve","reason":"a\nb"}`:                                    "/reason",
 		`{"decision":"approve","reason":"` + strings.Repeat("a", 501) + `"}`:        "/reason",

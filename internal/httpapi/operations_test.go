@@ -134,12 +134,14 @@ func TestWhatIsWrongWithAChangeIsNamed(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ path, body, pointer string }{
 		{limitPath, `{"places":8}`, "/reason"},
+		{limitPath, `{"places":8,"reason":"  "}`, "/reason"},
 		{limitPath, `{"places":8,"reason":"a\u0007b"}`, "/reason"},
 		{limitPath, `{"places":8,"reason":"` + strings.Repeat("a", 501) + `"}`, "/reason"},
 		{limitPath, `{"reason":"moved"}`, "/places"},
 		{limitPath, `{"places":8.5,"reason":"moved"}`, "/places"},
 		{limitPath, `{"places":8,"reason":"moved","actor":"somebody else"}`, "/actor"},
 		{posturePath, `{"open_up_to":5000}`, "/reason"},
+		{posturePath, `{"open_up_to":5000,"reason":" "}`, "/reason"},
 		{posturePath, `{"reason":"it is down"}`, "/open_up_to"},
 		{tenantPath + "/risk-postures/EURO", goodPosture, "currency"},
 		{tenantPath + "/risk-postures/eur", goodPosture, "currency"},

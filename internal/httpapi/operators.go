@@ -89,7 +89,7 @@ func (s *adminServer) DecideReview(
 	if err != nil {
 		return nil, err
 	}
-	fields := checkText("/reason", request.Reason, 1, reasonMaxBytes)
+	fields := checkReason(request.Reason)
 	event := transfer.Approve
 	switch request.Decision {
 	case adminapi.ReviewDecisionDecisionApprove:

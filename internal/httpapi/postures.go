@@ -65,7 +65,7 @@ func (s *adminServer) SetRiskPosture(
 	if err != nil {
 		return nil, err
 	}
-	fields := checkText("/reason", request.Reason, 1, reasonMaxBytes)
+	fields := checkReason(request.Reason)
 	if _, ok := money.Exponent(in.Currency); !ok {
 		const why = "has to be an active ISO 4217 code"
 		fields = append(fields, problem.Field{Pointer: "currency", Detail: why})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -49,7 +50,7 @@ func (c Change) validate() error {
 		pointer, value string
 		maxBytes       int
 	}{{"/actor", c.Actor, actorMaxBytes}, {"/reason", c.Reason, reasonMaxBytes}} {
-		if text.value == "" {
+		if strings.Trim(text.value, " ") == "" {
 			return problem.Invalid(text.pointer, "has to be there")
 		}
 		if why := problem.InvalidText(text.value, text.maxBytes); why != "" {

@@ -154,6 +154,7 @@ func TestAChangeThatNoHistoryShouldHoldIsRefused(t *testing.T) {
 		},
 		"/reason": {
 			func(c *slots.Change) { c.Reason = "" },
+			func(c *slots.Change) { c.Reason = "  " },
 			func(c *slots.Change) { c.Reason = "\x00" },
 			func(c *slots.Change) { c.Reason = strings.Repeat("r", 501) },
 		},

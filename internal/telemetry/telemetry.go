@@ -53,11 +53,11 @@ func New() *Metrics {
 	m.orderTime = histogramVec("order_completion_seconds", "Placed to ended, by Postgres's clock.",
 		prometheus.ExponentialBuckets(0.005, 2, 15), "state")
 	m.orderFails = counter("order_steps_failed_total",
-		"Steps of orders that ended in an error or a panic; the sweeper wakes them again.")
+		"Steps of orders that broke in our own code, by an error or a panic.")
 	m.stale = counter("stale_moves_total",
 		"Moves that found their transfer or order already moved by another worker.")
 	m.failed = counter("transfer_steps_failed_total",
-		"Steps that ended in an error or a panic; the sweeper wakes them again.")
+		"Steps of transfers that broke in our own code, by an error or a panic.")
 	m.illegal = counterVec("transition_rejections_total",
 		"Moves that the table of transitions refused, by state and event.", "from", "event")
 	m.swept = counter("sweeper_woken_total", "Rows without a live job that the sweeper woke; zero in health.")
@@ -68,8 +68,9 @@ func New() *Metrics {
 		"Calls to dependencies, with the wait at the bulkhead.",
 		prometheus.ExponentialBuckets(0.001, 2, 14), "dependency", "operation")
 	m.attempts = counterVec("dependency_attempts_total",
-		"Attempts at dependencies; repeat says whether an attempt for the same effect came before. "+
-			"Amplification is all of them divided by those with repeat=false.", "dependency", "repeat")
+		"Attempts at dependencies; repeat says whether one for the same effect came before and gave no "+
+			"answer. Amplification is all of them divided by those with repeat=false.",
+		"dependency", "repeat")
 	m.refusals = counterVec("dependency_refusals_total",
 		"Calls that were refused before any attempt, by kind.", "dependency", "kind")
 	m.requests = histogramVec("http_request_seconds", "Requests, by route and status.",

@@ -57,7 +57,7 @@ func TestEveryCounterCounts(t *testing.T) {
 	m.IllegalMove("settled", "cancel")
 	m.Swept(3)
 	m.Reaped(4)
-	m.Shed("queue_age")
+	m.Shed("admission")
 	m.BatchSize("accept", 7)
 	m.Call("risk_api", "screen", "ok", time.Millisecond)
 	m.Request("GET /v1/transfers", "200", time.Millisecond)

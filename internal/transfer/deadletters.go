@@ -13,8 +13,8 @@ import (
 
 // Attempt is a call that gave no answer, as the ledger of attempts has it.
 type Attempt struct {
-	// Step is screen, payout, settle or notify; Kind is how the call ended, or that
-	// the step broke or was held_up.
+	// Step is screen, payout, settle or notify; Kind is how the call ended, or that the step broke or was
+	// held up.
 	Step, Kind string
 	Detail     string
 	At         time.Time

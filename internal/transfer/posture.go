@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -109,13 +110,13 @@ func (p Posture) insert(ctx context.Context, tx pgx.Tx) (Posture, error) {
 }
 
 func (p Posture) validate() error {
-	if err := (money.Amount{Value: max(p.OpenUpTo, 1), Currency: p.Currency}).Validate(); err != nil {
-		return problem.Invalid("/currency", "%s", err)
+	if _, ok := money.Exponent(p.Currency); !ok {
+		return problem.Invalid("/currency", "has to be an active ISO 4217 code")
 	}
 	if p.OpenUpTo < 0 || p.OpenUpTo > money.MaxValue {
 		return problem.Invalid("/open_up_to", "has to be 0 to %d", money.MaxValue)
 	}
-	if p.Reason == "" {
+	if strings.Trim(p.Reason, " ") == "" {
 		return problem.Invalid("/reason", "has to say why")
 	}
 	if why := problem.InvalidText(p.Reason, reasonMaxBytes); why != "" {

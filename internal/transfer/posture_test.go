@@ -9,6 +9,7 @@ import (
 
 	"example.com/holdfast/internal/fairshare"
 	"example.com/holdfast/internal/idempotency"
+	"example.com/holdfast/internal/money"
 	"example.com/holdfast/internal/outbound"
 	"example.com/holdfast/internal/outbound/risk"
 	"example.com/holdfast/internal/problem"
@@ -104,14 +105,21 @@ func TestTheNewestPostureOfTheTenantAndCurrencyHolds(t *testing.T) {
 func TestAPostureHasItsReasonAndBounds(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	for pointer, p := range map[string]transfer.Posture{
-		"/currency":   {TenantID: w.Tenant, Currency: "EURO", Reason: "r"},
-		"/open_up_to": {TenantID: w.Tenant, Currency: "EUR", OpenUpTo: -1, Reason: "r"},
-		"/reason":     {TenantID: w.Tenant, Currency: "EUR"},
+	for _, c := range []struct {
+		pointer string
+		posture transfer.Posture
+	}{
+		{"/currency", transfer.Posture{TenantID: w.Tenant, Currency: "EURO", Reason: "r"}},
+		{"/open_up_to", transfer.Posture{TenantID: w.Tenant, Currency: "EUR", OpenUpTo: -1, Reason: "r"}},
+		{"/open_up_to", transfer.Posture{
+			TenantID: w.Tenant, Currency: "EUR", OpenUpTo: money.MaxValue + 1, Reason: "r",
+		}},
+		{"/reason", transfer.Posture{TenantID: w.Tenant, Currency: "EUR"}},
+		{"/reason", transfer.Posture{TenantID: w.Tenant, Currency: "EUR", Reason: "  "}},
 	} {
-		_, err := w.Transfers.SetPosture(t.Context(), p)
-		require.True(t, problem.Is(err, problem.ValidationFailed), pointer)
-		require.Equal(t, pointer, problem.Of(err).Fields[0].Pointer)
+		_, err := w.Transfers.SetPosture(t.Context(), c.posture)
+		require.True(t, problem.Is(err, problem.ValidationFailed), c.posture)
+		require.Equal(t, c.pointer, problem.Of(err).Fields[0].Pointer)
 	}
 	_, err := w.Transfers.SetPosture(t.Context(), transfer.Posture{
 		TenantID: uuid.New(), Currency: "EUR", Reason: "r",

@@ -121,12 +121,16 @@ func (s *Service) Lane(tenantID uuid.UUID) int { return s.lanes.Lane(tenantID, s
 // count tells the metrics what a committed batch brought about.
 func (s *Service) count(transfers []Transfer) {
 	for _, t := range transfers {
-		reason := ""
-		if t.State == Expired || t.State == Failed { // the program's own reasons, so a bounded set
-			reason = t.Reason
-		}
-		s.cfg.Metrics.TransferMoved(string(t.State), reason, t.UpdatedAt.Sub(t.CreatedAt))
+		s.cfg.Metrics.TransferMoved(string(t.State), countedReason(t), t.UpdatedAt.Sub(t.CreatedAt))
 	}
+}
+
+// countedReason is the reason that a metric tells: of the program's own ones only, so a bounded set.
+func countedReason(t Transfer) string {
+	if t.State == Expired || t.State == Failed || t.Reason == ReasonRiskUnavailable {
+		return t.Reason
+	}
+	return ""
 }
 
 // countIllegal tells the metrics of a move that the table refused, whoever asked for it.

@@ -1,15 +1,18 @@
 // Package transfer moves money between two accounts of a tenant: accepted with its funds held,
-// screened by the risk service, settled by postings, and told about.
+// screened by the risk service, paid out by the payout rail if it leaves Holdfast, settled by postings, and
+// told about.
 //
 // A transfer's whole life reads top to bottom: create.go accepts, jobs.go wakes, process.go decides
-// each step, move.go commits what was decided, state.go says which moves are legal. Aside from it,
-// reverse.go takes a settled one back, read.go reads and lets people act, and invariants.go says what
-// always holds. The package refuses to know HTTP and orders, to call a dependency inside a transaction,
-// and to move a transfer that is not what the decision saw.
+// each step, move.go commits what was decided, state.go says which moves are legal. Steps with a file of
+// their own are payout.go and notify.go. Aside from the path, note.go writes down what was tried in vain,
+// posture.go says what passes unscreened, broken.go counts what breaks in our own code and deadletters.go
+// shows what was given up, reverse.go takes a settled one back, read.go reads and lets people act, and
+// invariants.go says what always holds. The package refuses to know HTTP and orders, to call a dependency
+// inside a transaction, and to move a transfer that is not what the decision saw.
 //
 // Invariants: an accepted transfer has an active hold until it ends; it reaches exactly one terminal
-// state, with a reason unless it is settled; every move has its event, and version counts them;
-// wake_at is set exactly while somebody has to do something.
+// state, with a reason unless it is settled; one that is settled without screening has a reason too; every
+// move has its event, and version counts them; wake_at is set exactly while somebody has to do something.
 package transfer
 
 import (

@@ -1,8 +1,9 @@
 // Package transfertest gives a test a started transfer service on a database of its own, with a tenant,
 // funded accounts and scripted dependencies.
 //
-// The database is real; only the risk and the notification service are scripts, with a journal of what
-// they were asked and did. The package refuses to sleep: it waits for conditions with a deadline.
+// The database is real; only the risk service, the payout rail and the notification service are scripts,
+// with a journal of what they were asked and did. The package refuses to sleep: it waits for conditions with
+// a deadline.
 //
 // Invariant: nothing is shared between two bundles.
 package transfertest

@@ -172,7 +172,7 @@ type Attempt struct {
 	// Detail The error in words.
 	Detail string `json:"detail"`
 
-	// Kind How the call ended, for example `timeout`, `status_5xx` or `unreachable`, or `broken` for a step that broke in our own code.
+	// Kind How the call ended, for example `timeout`, `status_5xx` or `unreachable`; `broken` for a step that broke in our own code, `held_up` for one that others or the database kept from its end.
 	Kind string `json:"kind"`
 
 	// Step Which step called: `screen`, `payout`, `settle` or `notify`.
@@ -334,7 +334,7 @@ type NewDependencyLimit struct {
 	// Places How many calls may be in flight over all processes together.
 	Places int `json:"places"`
 
-	// Reason Why, 1 to 500 bytes of UTF-8 without control characters.
+	// Reason Why, 1 to 500 bytes of UTF-8 without control characters, and not of blanks alone.
 	Reason string `json:"reason"`
 }
 
@@ -343,7 +343,7 @@ type NewRiskPosture struct {
 	// OpenUpTo The largest amount that passes unscreened, in minor units. Zero lets none pass.
 	OpenUpTo *int64 `json:"open_up_to,omitempty"`
 
-	// Reason Why, 1 to 500 bytes of UTF-8 without control characters.
+	// Reason Why, 1 to 500 bytes of UTF-8 without control characters, and not of blanks alone.
 	Reason string `json:"reason"`
 }
 
@@ -410,7 +410,7 @@ type Review struct {
 type ReviewDecision struct {
 	Decision ReviewDecisionDecision `json:"decision"`
 
-	// Reason Why, 1 to 500 bytes of UTF-8 without control characters.
+	// Reason Why, 1 to 500 bytes of UTF-8 without control characters, and not of blanks alone.
 	Reason string `json:"reason"`
 }
 
