@@ -15,9 +15,9 @@ const (
 	killsWanted  = 200
 	// inHandMax bounds the wait for a worker that has something in hand.
 	inHandMax = 20 * time.Second
-	// inHandMillis is a latency of the risk service with which workers have calls in hand. Eight places are 26
-	// calls a second then; with a kill each three seconds the places of one or two dead workers are lent to
-	// nobody, and what is offered has to fit into the rest.
+	// inHandMillis is a latency of the risk service with which workers have calls in hand. Eight places are
+	// 26 calls a second then; with a kill each three seconds the places of one or two dead workers are lent
+	// to nobody, and what is offered has to fit into the rest.
 	inHandMillis = 300
 )
 
