@@ -59,7 +59,10 @@ func (s *server) work(done chan<- struct{}) {
 	s.peak = max(s.peak, s.working+len(s.queue))
 	s.mu.Unlock()
 	<-turn
-	<-time.After(s.service)
+	s.mu.Lock()
+	service := s.service
+	s.mu.Unlock()
+	<-time.After(service)
 	s.mu.Lock()
 	s.working--
 	s.next()
