@@ -72,6 +72,9 @@ func (r *orderRequest) fresh() []byte {
 	return f.text
 }
 
+// halfMinOrders is how many orders the phase at half of the rate asks for at least.
+const halfMinOrders = 10
+
 // orders measures orders on a system of their own: a closed loop, and then half of what it confirmed.
 func (r *run) orders(ctx context.Context) error {
 	callers := r.o.Callers[0]
@@ -92,7 +95,9 @@ func (r *run) orders(ctx context.Context) error {
 			r.say("no order was placed, so there is no half of that rate")
 			return nil
 		}
-		_, err = s.phase(ctx, phaseOrdersHalf, s.openLoop(rate/2))
+		// A short window may see next to none confirmed: then the phase still asks for a few.
+		rate = max(rate/2, halfMinOrders/r.o.Phase.Seconds())
+		_, err = s.phase(ctx, phaseOrdersHalf, s.openLoop(rate))
 		return err
 	})
 }
