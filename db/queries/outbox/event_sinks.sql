@@ -1,0 +1,19 @@
+-- SystemClaimSink makes a process the holder of a sink that nobody holds, or that it holds itself. A new sink
+-- begins at the head of the log: what happened before it was switched on is not sent.
+-- name: SystemClaimSink :many
+INSERT INTO event_sinks AS s (name, last, holder, claims, held_until)
+SELECT @name, h.last, @holder, 1, clock_timestamp() + @lease::interval FROM event_log_head h WHERE h.only_one
+ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, claims = s.claims + 1,
+   held_until = excluded.held_until
+ WHERE s.held_until <= clock_timestamp() OR s.holder = excluded.holder
+RETURNING s.last, s.claims;
+
+-- SystemAdvanceSink says how far a sink is, and keeps it held. Nothing comes back to a holder that was replaced.
+-- name: SystemAdvanceSink :many
+UPDATE event_sinks s SET last = @last, held_until = clock_timestamp() + @lease::interval
+ WHERE s.name = @name AND s.claims = @claims AND s.last <= @last
+RETURNING s.last;
+
+-- SystemLeaveSink lets another process hold a sink.
+-- name: SystemLeaveSink :exec
+UPDATE event_sinks s SET held_until = clock_timestamp() WHERE s.name = @name AND s.claims = @claims;
