@@ -48,7 +48,7 @@ var layers = []layer{
 	{"server", []string{"internal/privatepg"}, []string{"leaf"}},
 	{
 		"mechanism",
-		[]string{"internal/idempotency", "internal/outbox", "internal/tenancy"},
+		[]string{"internal/cloudevent", "internal/idempotency", "internal/outbox", "internal/tenancy"},
 		[]string{"leaf", "platform", "mechanism"},
 	},
 	{
