@@ -66,6 +66,36 @@ func (e AccountStatus) Valid() bool {
 	}
 }
 
+// Defines values for CloudEventDatacontenttype.
+const (
+	CloudEventDatacontenttypeApplicationJSON CloudEventDatacontenttype = "application/json"
+)
+
+// Valid indicates whether the value is a known member of the CloudEventDatacontenttype enum.
+func (e CloudEventDatacontenttype) Valid() bool {
+	switch e {
+	case CloudEventDatacontenttypeApplicationJSON:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for CloudEventSpecversion.
+const (
+	CloudEventSpecversionN10 CloudEventSpecversion = "1.0"
+)
+
+// Valid indicates whether the value is a known member of the CloudEventSpecversion enum.
+func (e CloudEventSpecversion) Valid() bool {
+	switch e {
+	case CloudEventSpecversionN10:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for LivenessStatus.
 const (
 	LivenessStatusOk LivenessStatus = "ok"
@@ -234,6 +264,36 @@ func (e TransferStatus) Valid() bool {
 	}
 }
 
+// Defines values for From.
+const (
+	FromNow From = "now"
+)
+
+// Valid indicates whether the value is a known member of the From enum.
+func (e From) Valid() bool {
+	switch e {
+	case FromNow:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListEventsParamsFrom.
+const (
+	ListEventsParamsFromNow ListEventsParamsFrom = "now"
+)
+
+// Valid indicates whether the value is a known member of the ListEventsParamsFrom enum.
+func (e ListEventsParamsFrom) Valid() bool {
+	switch e {
+	case ListEventsParamsFromNow:
+		return true
+	default:
+		return false
+	}
+}
+
 // Account defines model for Account.
 type Account struct {
 	// Balance Minor units of the account's currency.
@@ -308,6 +368,55 @@ type CancelRequest struct {
 	Reason Reason `json:"reason,omitempty,omitzero"`
 }
 
+// CloudEvent An event as a CloudEvent 1.0 in JSON.
+type CloudEvent struct {
+	// Data What happened, and what never changes of the transfer or order, as the schema of the type says.
+	Data            json.RawMessage           `json:"data"`
+	Datacontenttype CloudEventDatacontenttype `json:"datacontenttype"`
+
+	// Dataschema Where the schema of `data` is.
+	Dataschema string `json:"dataschema"`
+
+	// ID The same whenever the event is sent: the id of its subject, a hyphen and its number.
+	ID string `json:"id"`
+
+	// Partitionkey The id of the subject. Events with the same one are in order.
+	Partitionkey string `json:"partitionkey"`
+
+	// Sequence The number of the event among those of its subject.
+	Sequence string `json:"sequence"`
+
+	// Source Whose it is, `/tenants/<id>`.
+	Source      string                `json:"source"`
+	Specversion CloudEventSpecversion `json:"specversion"`
+
+	// Subject The id of the transfer or order.
+	Subject string `json:"subject"`
+
+	// Tenantid Whose it is.
+	Tenantid string `json:"tenantid"`
+
+	// Time When it happened.
+	Time time.Time `json:"time"`
+
+	// Type For example `transfer.settled`.
+	Type string `json:"type"`
+}
+
+// CloudEventDatacontenttype defines model for CloudEvent.Datacontenttype.
+type CloudEventDatacontenttype string
+
+// CloudEventSpecversion defines model for CloudEvent.Specversion.
+type CloudEventSpecversion string
+
+// CloudEventPage defines model for CloudEventPage.
+type CloudEventPage struct {
+	Events []CloudEvent `json:"events"`
+
+	// NextCursor Where to go on. It is always there.
+	NextCursor string `json:"next_cursor"`
+}
+
 // Event defines model for Event.
 type Event struct {
 	// Actor Who: `api:<key id>`, `worker:<instance>` or `operator:<name>`.
@@ -335,6 +444,26 @@ type Event struct {
 // EventList defines model for EventList.
 type EventList struct {
 	Events []Event `json:"events"`
+}
+
+// EventType defines model for EventType.
+type EventType struct {
+	// Description What has happened.
+	Description string `json:"description"`
+
+	// Schema Where the schema of its `data` is.
+	Schema string `json:"schema"`
+
+	// Title Its name in words.
+	Title string `json:"title"`
+
+	// Type Its name.
+	Type string `json:"type"`
+}
+
+// EventTypeList defines model for EventTypeList.
+type EventTypeList struct {
+	EventTypes []EventType `json:"event_types"`
 }
 
 // ID Example: 018f2b6e-0000-7000-8000-0000000000f1
@@ -864,6 +993,15 @@ type CreatedTo = time.Time
 // Cursor defines model for Cursor.
 type Cursor = string
 
+// EventTypeFilter defines model for EventTypeFilter.
+type EventTypeFilter = string
+
+// EventTypeName defines model for EventTypeName.
+type EventTypeName = string
+
+// From defines model for From.
+type From string
+
 // InOrderStatus Where an order is: `pending` (accepted), `reserved` (its units and its place in the slot are kept for
 // it, the payment is on its way). Final: `confirmed`, `canceled`.
 type InOrderStatus = OrderStatus
@@ -894,6 +1032,9 @@ type Status = TransferStatus
 // TransferID Example: 018f2b6e-0000-7000-8000-0000000000f1
 type TransferID = ID
 
+// Wait defines model for Wait.
+type Wait = int32
+
 // ListAccountsParams defines parameters for ListAccounts.
 type ListAccountsParams struct {
 	// Cursor Where to go on, from the `next_cursor` of the page before.
@@ -917,6 +1058,27 @@ type ListPostingsParams struct {
 	// Limit How many to return at most.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 }
+
+// ListEventsParams defines parameters for ListEvents.
+type ListEventsParams struct {
+	// Cursor Where to go on, from the `next_cursor` of the page before.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// Limit How many to return at most.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Type Only events of this type. `transfer.*` and `order.*` are all of one kind.
+	Type *EventTypeFilter `form:"type,omitempty" json:"type,omitempty"`
+
+	// Wait How many seconds a page without events waits for the first one.
+	Wait *Wait `form:"wait,omitempty" json:"wait,omitempty"`
+
+	// From Where to begin without a cursor. `now` begins behind the latest event.
+	From *ListEventsParamsFrom `form:"from,omitempty" json:"from,omitempty"`
+}
+
+// ListEventsParamsFrom defines parameters for ListEvents.
+type ListEventsParamsFrom string
 
 // ListOrdersParams defines parameters for ListOrders.
 type ListOrdersParams struct {
@@ -1207,6 +1369,46 @@ type ClientInterface interface {
 	//
 	// Corresponds with PUT /v1/accounts/{id}/status (the `SetAccountStatus` operationId).
 	SetAccountStatus(ctx context.Context, id AccountID, body SetAccountStatusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListEventTypes List the types of events
+	//
+	// Every type that the log has and that a webhook endpoint may name.
+	//
+	// Corresponds with GET /v1/event-types (the `ListEventTypes` operationId).
+	ListEventTypes(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetEventTypeSchema Read the schema of a type of events
+	//
+	// The JSON Schema (draft 2020-12) of what such an event has as `data`. It only ever gains optional members.
+	//
+	// Corresponds with GET /v1/event-types/{type}/schema (the `GetEventTypeSchema` operationId).
+	GetEventTypeSchema(ctx context.Context, pType EventTypeName, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListEvents Follow what happens
+	//
+	// The events of all your transfers and orders as [CloudEvents](https://cloudevents.io), in the order of the
+	// log. Events of one transfer or order are in the order of their `sequence`. Begin without a cursor at the
+	// oldest event that is kept, or with `from=now` behind the latest one; then go on from `next_cursor`, which
+	// is always there, also when a page is empty. Whoever goes on so misses nothing; keep the cursor only when
+	// you have handled the page. An event that comes twice has the same `id`.
+	//
+	// With `wait=N` a page without events waits for the first one, at most N seconds and never past
+	// `Request-Timeout`. When too many requests wait already, the empty page comes at once.
+	//
+	// With `type` a page holds events of that type alone. It may be empty although there is more: it ends when
+	// enough events were looked at.
+	//
+	// The log keeps events for 30 days. A cursor from before gets 410 `cursor_expired`.
+	//
+	// With `Accept: text/event-stream` the same events come as server-sent events, as they happen: `id` is the
+	// cursor behind the event, `event` its type and `data` the CloudEvent on one line. What is sent every 15
+	// seconds without an event is a comment, and the `id` to go on from. A stream ends by itself after 15
+	// minutes, and earlier when this instance stops or when it is not read; go on with the `Last-Event-ID`
+	// header, as browsers do by themselves, or with `cursor`. The header counts more than `cursor` and `from`.
+	// When too many streams are open, the answer is 503 `overloaded`. `limit` and `wait` are not for streams.
+	//
+	// Corresponds with GET /v1/events (the `ListEvents` operationId).
+	ListEvents(ctx context.Context, params *ListEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListOrders List orders
 	//
@@ -1741,6 +1943,76 @@ func (c *API) SetAccountStatusWithBody(ctx context.Context, id AccountID, conten
 // Corresponds with PUT /v1/accounts/{id}/status (the `SetAccountStatus` operationId).
 func (c *API) SetAccountStatus(ctx context.Context, id AccountID, body SetAccountStatusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewSetAccountStatusRequest(c.Server, id, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListEventTypes List the types of events
+//
+// Every type that the log has and that a webhook endpoint may name.
+//
+// Corresponds with GET /v1/event-types (the `ListEventTypes` operationId).
+func (c *API) ListEventTypes(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListEventTypesRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetEventTypeSchema Read the schema of a type of events
+//
+// The JSON Schema (draft 2020-12) of what such an event has as `data`. It only ever gains optional members.
+//
+// Corresponds with GET /v1/event-types/{type}/schema (the `GetEventTypeSchema` operationId).
+func (c *API) GetEventTypeSchema(ctx context.Context, pType EventTypeName, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetEventTypeSchemaRequest(c.Server, pType)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListEvents Follow what happens
+//
+// The events of all your transfers and orders as [CloudEvents](https://cloudevents.io), in the order of the
+// log. Events of one transfer or order are in the order of their `sequence`. Begin without a cursor at the
+// oldest event that is kept, or with `from=now` behind the latest one; then go on from `next_cursor`, which
+// is always there, also when a page is empty. Whoever goes on so misses nothing; keep the cursor only when
+// you have handled the page. An event that comes twice has the same `id`.
+//
+// With `wait=N` a page without events waits for the first one, at most N seconds and never past
+// `Request-Timeout`. When too many requests wait already, the empty page comes at once.
+//
+// With `type` a page holds events of that type alone. It may be empty although there is more: it ends when
+// enough events were looked at.
+//
+// The log keeps events for 30 days. A cursor from before gets 410 `cursor_expired`.
+//
+// With `Accept: text/event-stream` the same events come as server-sent events, as they happen: `id` is the
+// cursor behind the event, `event` its type and `data` the CloudEvent on one line. What is sent every 15
+// seconds without an event is a comment, and the `id` to go on from. A stream ends by itself after 15
+// minutes, and earlier when this instance stops or when it is not read; go on with the `Last-Event-ID`
+// header, as browsers do by themselves, or with `cursor`. The header counts more than `cursor` and `from`.
+// When too many streams are open, the answer is 503 `overloaded`. `limit` and `wait` are not for streams.
+//
+// Corresponds with GET /v1/events (the `ListEvents` operationId).
+func (c *API) ListEvents(ctx context.Context, params *ListEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListEventsRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -2838,6 +3110,169 @@ func NewSetAccountStatusRequestWithBody(server string, id AccountID, contentType
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewListEventTypesRequest constructs an http.Request for the ListEventTypes method
+func NewListEventTypesRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/event-types")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetEventTypeSchemaRequest constructs an http.Request for the GetEventTypeSchema method
+func NewGetEventTypeSchemaRequest(server string, pType EventTypeName) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "type", pType, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/event-types/%s/schema", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListEventsRequest constructs an http.Request for the ListEvents method
+func NewListEventsRequest(server string, params *ListEventsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/events")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Type != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "type", *params.Type, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Wait != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "wait", *params.Wait, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.From != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "from", *params.From, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
 
 	return req, nil
 }
@@ -4171,6 +4606,52 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PUT /v1/accounts/{id}/status (the `SetAccountStatus` operationId).
 	SetAccountStatusWithResponse(ctx context.Context, id AccountID, body SetAccountStatusJSONRequestBody, reqEditors ...RequestEditorFn) (*SetAccountStatusResponse, error)
 
+	// ListEventTypesWithResponse List the types of events
+	//
+	// Every type that the log has and that a webhook endpoint may name.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/event-types (the `ListEventTypes` operationId).
+	ListEventTypesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListEventTypesResponse, error)
+
+	// GetEventTypeSchemaWithResponse Read the schema of a type of events
+	//
+	// The JSON Schema (draft 2020-12) of what such an event has as `data`. It only ever gains optional members.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/event-types/{type}/schema (the `GetEventTypeSchema` operationId).
+	GetEventTypeSchemaWithResponse(ctx context.Context, pType EventTypeName, reqEditors ...RequestEditorFn) (*GetEventTypeSchemaResponse, error)
+
+	// ListEventsWithResponse Follow what happens
+	//
+	// The events of all your transfers and orders as [CloudEvents](https://cloudevents.io), in the order of the
+	// log. Events of one transfer or order are in the order of their `sequence`. Begin without a cursor at the
+	// oldest event that is kept, or with `from=now` behind the latest one; then go on from `next_cursor`, which
+	// is always there, also when a page is empty. Whoever goes on so misses nothing; keep the cursor only when
+	// you have handled the page. An event that comes twice has the same `id`.
+	//
+	// With `wait=N` a page without events waits for the first one, at most N seconds and never past
+	// `Request-Timeout`. When too many requests wait already, the empty page comes at once.
+	//
+	// With `type` a page holds events of that type alone. It may be empty although there is more: it ends when
+	// enough events were looked at.
+	//
+	// The log keeps events for 30 days. A cursor from before gets 410 `cursor_expired`.
+	//
+	// With `Accept: text/event-stream` the same events come as server-sent events, as they happen: `id` is the
+	// cursor behind the event, `event` its type and `data` the CloudEvent on one line. What is sent every 15
+	// seconds without an event is a comment, and the `id` to go on from. A stream ends by itself after 15
+	// minutes, and earlier when this instance stops or when it is not read; go on with the `Last-Event-ID`
+	// header, as browsers do by themselves, or with `cursor`. The header counts more than `cursor` and `from`.
+	// When too many streams are open, the answer is 503 `overloaded`. `limit` and `wait` are not for streams.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/events (the `ListEvents` operationId).
+	ListEventsWithResponse(ctx context.Context, params *ListEventsParams, reqEditors ...RequestEditorFn) (*ListEventsResponse, error)
+
 	// ListOrdersWithResponse List orders
 	//
 	// Newest first. A page may hold fewer orders than `limit`, even none, and still have a next one: a page
@@ -4989,6 +5470,150 @@ func (r SetAccountStatusResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r SetAccountStatusResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListEventTypesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *EventTypeList
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListEventTypesResponse) GetJSON200() *EventTypeList {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListEventTypesResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListEventTypesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListEventTypesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListEventTypesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListEventTypesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetEventTypeSchemaResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *map[string]interface{}
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetEventTypeSchemaResponse) GetJSON200() *map[string]interface{} {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetEventTypeSchemaResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetEventTypeSchemaResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetEventTypeSchemaResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetEventTypeSchemaResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetEventTypeSchemaResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListEventsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *CloudEventPage
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListEventsResponse) GetJSON200() *CloudEventPage {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListEventsResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListEventsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListEventsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListEventsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListEventsResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -6337,6 +6962,70 @@ func (c *ClientWithResponses) SetAccountStatusWithResponse(ctx context.Context, 
 	return ParseSetAccountStatusResponse(rsp)
 }
 
+// ListEventTypesWithResponse List the types of events
+//
+// Every type that the log has and that a webhook endpoint may name.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/event-types (the `ListEventTypes` operationId).
+func (c *ClientWithResponses) ListEventTypesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListEventTypesResponse, error) {
+	rsp, err := c.ListEventTypes(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListEventTypesResponse(rsp)
+}
+
+// GetEventTypeSchemaWithResponse Read the schema of a type of events
+//
+// The JSON Schema (draft 2020-12) of what such an event has as `data`. It only ever gains optional members.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/event-types/{type}/schema (the `GetEventTypeSchema` operationId).
+func (c *ClientWithResponses) GetEventTypeSchemaWithResponse(ctx context.Context, pType EventTypeName, reqEditors ...RequestEditorFn) (*GetEventTypeSchemaResponse, error) {
+	rsp, err := c.GetEventTypeSchema(ctx, pType, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetEventTypeSchemaResponse(rsp)
+}
+
+// ListEventsWithResponse Follow what happens
+//
+// The events of all your transfers and orders as [CloudEvents](https://cloudevents.io), in the order of the
+// log. Events of one transfer or order are in the order of their `sequence`. Begin without a cursor at the
+// oldest event that is kept, or with `from=now` behind the latest one; then go on from `next_cursor`, which
+// is always there, also when a page is empty. Whoever goes on so misses nothing; keep the cursor only when
+// you have handled the page. An event that comes twice has the same `id`.
+//
+// With `wait=N` a page without events waits for the first one, at most N seconds and never past
+// `Request-Timeout`. When too many requests wait already, the empty page comes at once.
+//
+// With `type` a page holds events of that type alone. It may be empty although there is more: it ends when
+// enough events were looked at.
+//
+// The log keeps events for 30 days. A cursor from before gets 410 `cursor_expired`.
+//
+// With `Accept: text/event-stream` the same events come as server-sent events, as they happen: `id` is the
+// cursor behind the event, `event` its type and `data` the CloudEvent on one line. What is sent every 15
+// seconds without an event is a comment, and the `id` to go on from. A stream ends by itself after 15
+// minutes, and earlier when this instance stops or when it is not read; go on with the `Last-Event-ID`
+// header, as browsers do by themselves, or with `cursor`. The header counts more than `cursor` and `from`.
+// When too many streams are open, the answer is 503 `overloaded`. `limit` and `wait` are not for streams.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/events (the `ListEvents` operationId).
+func (c *ClientWithResponses) ListEventsWithResponse(ctx context.Context, params *ListEventsParams, reqEditors ...RequestEditorFn) (*ListEventsResponse, error) {
+	rsp, err := c.ListEvents(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListEventsResponse(rsp)
+}
+
 // ListOrdersWithResponse List orders
 //
 // Newest first. A page may hold fewer orders than `limit`, even none, and still have a next one: a page
@@ -7254,6 +7943,105 @@ func ParseSetAccountStatusResponse(rsp *http.Response) (*SetAccountStatusRespons
 			headers.IdempotentReplayed = value
 		}
 		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseListEventTypesResponse parses an HTTP response from a ListEventTypesWithResponse call
+func ParseListEventTypesResponse(rsp *http.Response) (*ListEventTypesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListEventTypesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest EventTypeList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetEventTypeSchemaResponse parses an HTTP response from a GetEventTypeSchemaWithResponse call
+func ParseGetEventTypeSchemaResponse(rsp *http.Response) (*GetEventTypeSchemaResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetEventTypeSchemaResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest map[string]interface{}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListEventsResponse parses an HTTP response from a ListEventsWithResponse call
+func ParseListEventsResponse(rsp *http.Response) (*ListEventsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListEventsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest CloudEventPage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
 	}
 
 	return response, nil

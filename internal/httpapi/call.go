@@ -31,6 +31,8 @@ type call struct {
 	actor string
 	keyID string
 	class string
+	// aside says that the request is no longer one of those in flight.
+	aside bool
 	// leave gives the request's place in the room back, if it has one.
 	leave func()
 

@@ -25,6 +25,7 @@ const (
 	ofOrders       = 'o'
 	ofSKUs         = 's'
 	ofSlots        = 'd'
+	ofEvents       = 'e'
 	cursorHeadSize = 2
 )
 
@@ -32,12 +33,28 @@ func cursor(kind byte, position []byte) string {
 	return base64.RawURLEncoding.EncodeToString(append([]byte{cursorVersion, kind}, position...))
 }
 
-func position(kind byte, text string, size int) ([]byte, error) {
-	raw, err := base64.RawURLEncoding.DecodeString(text)
+// cursorIn is the text of a cursor and the name of the parameter or header that it came in.
+type cursorIn struct{ name, text string }
+
+func (c cursorIn) position(kind byte, size int) ([]byte, error) {
+	raw, err := base64.RawURLEncoding.DecodeString(c.text)
 	if err != nil || len(raw) != cursorHeadSize+size || raw[0] != cursorVersion || raw[1] != kind {
-		return nil, problem.Invalid("cursor", "is not a cursor of this list")
+		return nil, problem.Invalid(c.name, "is not a cursor of this list")
 	}
 	return raw[cursorHeadSize:], nil
+}
+
+// number reads a cursor that stands at a number, or answers what there is without one.
+func (c cursorIn) number(kind byte, otherwise int64) (int64, error) {
+	if c.text == "" {
+		return otherwise, nil
+	}
+	raw, err := c.position(kind, 8)
+	if err != nil {
+		return 0, err
+	}
+	n := int64(binary.BigEndian.Uint64(raw)) //nolint:gosec // a negative one finds nothing
+	return n, nil
 }
 
 // idPosition reads a cursor that stands at an id; without a cursor it is uuid.Nil.
@@ -45,29 +62,21 @@ func idPosition(kind byte, text string) (uuid.UUID, error) {
 	if text == "" {
 		return uuid.Nil, nil
 	}
-	raw, err := position(kind, text, len(uuid.UUID{}))
+	raw, err := cursorIn{"cursor", text}.position(kind, len(uuid.UUID{}))
 	if err != nil {
 		return uuid.Nil, err
 	}
 	return uuid.UUID(raw), nil
 }
 
-func versionCursor(version int64) string {
-	raw := binary.BigEndian.AppendUint64(nil, uint64(version)) //nolint:gosec // a version is not negative
-	return cursor(ofPostings, raw)
+func numberCursor(kind byte, n int64) string {
+	raw := binary.BigEndian.AppendUint64(nil, uint64(n)) //nolint:gosec // no number of a list is negative
+	return cursor(kind, raw)
 }
 
-// versionPosition reads a cursor that stands at a version, or answers what there is without one.
-func versionPosition(text string, otherwise int64) (int64, error) {
-	if text == "" {
-		return otherwise, nil
-	}
-	raw, err := position(ofPostings, text, 8)
-	if err != nil {
-		return 0, err
-	}
-	version := int64(binary.BigEndian.Uint64(raw)) //nolint:gosec // a negative one finds nothing
-	return version, nil
+// numberPosition reads a cursor that stands at a number, or answers what there is without one.
+func numberPosition(kind byte, text string, otherwise int64) (int64, error) {
+	return cursorIn{"cursor", text}.number(kind, otherwise)
 }
 
 func pageSize(limit *int32) (int, error) {

@@ -29,6 +29,7 @@ func (fakeKeys) Authenticate(_ context.Context, plain string) (tenancy.Principal
 	case "reader":
 		p.Scopes = []tenancy.Scope{
 			tenancy.TransfersRead, tenancy.AccountsRead, tenancy.OrdersRead, tenancy.InventoryRead,
+			tenancy.EventsRead, tenancy.WebhooksRead,
 		}
 	case "sheddable":
 		p.Class = tenancy.Sheddable
@@ -73,11 +74,12 @@ type fakeService struct {
 	changes      []inventory.Change
 	// kept counts the changes of the inventory.
 	kept int
+	feed *fakeFeed
 }
 
 func newFake() *fakeService {
 	return &fakeService{
-		keys: map[string]idempotency.Response{}, hashes: map[string]hash{},
+		keys: map[string]idempotency.Response{}, hashes: map[string]hash{}, feed: &fakeFeed{},
 		real: transfer.NewService(transfer.Config{Now: func() time.Time { return noon }}),
 	}
 }

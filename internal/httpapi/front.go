@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -25,8 +24,7 @@ const retryAfterBusy = time.Second
 type front struct {
 	*shared
 
-	router   *chi.Mux
-	inFlight atomic.Int64
+	router *chi.Mux
 }
 
 // recorder knows what was answered.
@@ -70,7 +68,11 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 	defer f.finish(ctx, c, rec, r)
-	defer f.inFlight.Add(-1)
+	defer func() {
+		if !c.aside {
+			f.inFlight.Add(-1)
+		}
+	}()
 	if f.inFlight.Add(1) > int64(f.cfg.InFlightMax) {
 		p := problem.New(problem.Overloaded, "Too many requests are in flight.")
 		p.RetryAfter = retryAfterBusy

@@ -222,12 +222,16 @@ const (
 	DefaultInFlightMax = 2_048
 	// DefaultWaitersMax is how many of them may wait for the end of a transfer or an order.
 	DefaultWaitersMax = 1_024
+	// DefaultStreamsMax is how many streams of events a listener has open; a tenant has at most a sixteenth
+	// of them (see openStream).
+	DefaultStreamsMax = 1_024
 	// DefaultRatePerSecond is how many requests per second a tenant may send, and its burst.
 	DefaultRatePerSecond = 20_000
 )
 
 // Config is what a listener works with. Keys, Transfers, Now and Log have to be there; the public listener
-// needs Accounts, Orders and Inventory, and the admin listener Dependencies and Backlog.
+// needs Accounts, Orders and Inventory, and the admin listener Dependencies and Backlog. Without Feed or
+// Webhooks what needs them is unavailable.
 type Config struct {
 	Keys         Keys
 	Transfers    Transfers
@@ -236,14 +240,21 @@ type Config struct {
 	Inventory    Inventory
 	Dependencies Dependencies
 	Backlog      Backlog
+	// Feed is the log of events, Encode writes its events as messages, and EventTypes are the types of these.
+	Feed       Feed
+	Encode     Encode
+	EventTypes []EventType
 	// Admit is asked before a creating request is read; an error is its answer. Nil admits all.
 	Admit func(Admission) error
 	// Checks are what /readyz of the admin listener runs.
 	Checks []Check
-	// InFlightMax, WaitersMax and RatePerSecond are the defaults above when they are zero.
+	// InFlightMax, WaitersMax, StreamsMax and RatePerSecond are the defaults above when they are zero.
 	InFlightMax   int
 	WaitersMax    int
+	StreamsMax    int
 	RatePerSecond int
+	// Ending is closed when this instance stops: who follows events is let go. Nil is never.
+	Ending <-chan struct{}
 	// PayoutCallbackSecret is what the payout rail signs its callbacks with. Without one there are none.
 	PayoutCallbackSecret string
 	// KeyReusedStatus is the status of idempotency_key_reused: 409 when it is zero, or 422 as the
@@ -262,6 +273,9 @@ func (c Config) withDefaults() Config {
 	if c.WaitersMax == 0 {
 		c.WaitersMax = DefaultWaitersMax
 	}
+	if c.StreamsMax == 0 {
+		c.StreamsMax = DefaultStreamsMax
+	}
 	if c.RatePerSecond == 0 {
 		c.RatePerSecond = DefaultRatePerSecond
 	}
@@ -279,7 +293,8 @@ type noMetrics struct{}
 func (noMetrics) Request(string, string, time.Duration) {}
 func (noMetrics) Shed(string)                           {}
 
-// The timeouts of a server. A route's budget ends before any of the whole-request ones.
+// The timeouts of a server. A route's budget ends before any of the whole-request ones; a stream has its own
+// in their place.
 const (
 	readHeaderTimeout = 5 * time.Second
 	readTimeout       = 40 * time.Second

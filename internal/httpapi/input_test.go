@@ -249,7 +249,7 @@ func TestParametersAreRefusedWhenTheyAreNotAsTheContractSays(t *testing.T) {
 		{"/v1/transfers?a=%zz", "query"},
 		{"/v1/accounts?limit=201", "limit"},
 		{"/v1/accounts?status=active", "status"},
-		{"/v1/accounts?cursor=" + versionCursor(1), "cursor"},
+		{"/v1/accounts?cursor=" + numberCursor(ofPostings, 1), "cursor"},
 		{"/v1/accounts/" + cash.String() + "/balance?at=now", "at"},
 		{"/v1/accounts/" + cash.String() + "/postings?limit=-1", "limit"},
 		{"/v1/accounts/" + cash.String() + "/postings?cursor=" + cursor(ofAccounts, cash[:]), "cursor"},

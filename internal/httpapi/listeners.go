@@ -17,7 +17,8 @@ import (
 func New(cfg Config) http.Handler {
 	cfg = cfg.withDefaults()
 	s := &shared{
-		cfg: cfg, strict: strictly(), limits: newLimiter(cfg.RatePerSecond), room: newRoom(cfg.InFlightMax),
+		cfg: cfg, strict: strictly(), limits: newLimiter(cfg.RatePerSecond),
+		room: newRoom(cfg.InFlightMax, tenantParts), streamRoom: newRoom(cfg.StreamsMax, streamParts),
 	}
 	s.signIn = s.byAPIKey
 	f := &front{shared: s, router: chi.NewRouter()}
@@ -53,7 +54,11 @@ func NewAdmin(cfg Config) http.Handler {
 }
 
 func (f *front) mount(rt *route, next http.HandlerFunc) {
-	f.router.Method(rt.method, rt.pattern, f.guard(rt, next))
+	serve := f.guard(rt, next)
+	if rt.has(streamable) {
+		serve = eitherWay(serve, f.guard(rt.asStream(), next))
+	}
+	f.router.Method(rt.method, rt.pattern, serve)
 	f.router.NotFound(func(w http.ResponseWriter, r *http.Request) {
 		f.failed(w, r, problem.New(problem.RouteNotFound, "There is nothing at this path."))
 	})
@@ -66,7 +71,7 @@ func (f *front) mount(rt *route, next http.HandlerFunc) {
 // allowed lists the methods that a path takes.
 func (f *front) allowed(path string) string {
 	var methods []string
-	for _, method := range []string{get, post, put} {
+	for _, method := range []string{get, post, put, del} {
 		if f.router.Match(chi.NewRouteContext(), method, path) {
 			methods = append(methods, method)
 		}

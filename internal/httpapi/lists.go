@@ -173,7 +173,7 @@ func (s *publicServer) ListPostings(
 	if err != nil {
 		return nil, err
 	}
-	before, err := versionPosition(in.Params.Cursor, math.MaxInt64)
+	before, err := numberPosition(ofPostings, in.Params.Cursor, math.MaxInt64)
 	if err != nil {
 		return nil, err
 	}
@@ -184,7 +184,7 @@ func (s *publicServer) ListPostings(
 	var out publicapi.PostingPage
 	if len(found) > limit {
 		found = found[:limit]
-		out.NextCursor = versionCursor(found[limit-1].AccountVersion)
+		out.NextCursor = numberCursor(ofPostings, found[limit-1].AccountVersion)
 	}
 	out.Postings = make([]publicapi.Posting, len(found))
 	for i, p := range found {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	jsonv2 "github.com/go-json-experiment/json"
@@ -34,8 +35,13 @@ type shared struct {
 	limits *limiter
 	// room is nil where nobody belongs to a tenant.
 	room *room
-	// waiting counts the requests that wait for the end of a transfer or an order.
+	// inFlight counts the requests, but for streams.
+	inFlight atomic.Int64
+	// waiting counts the requests that wait for the end of a transfer or an order, or for an event.
 	waiting waiting
+	// streaming counts the streams, and streamRoom those of each tenant.
+	streaming  waiting
+	streamRoom *room
 }
 
 // meaning is the table's, but for the one status that is a setting.

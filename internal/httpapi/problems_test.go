@@ -116,6 +116,13 @@ func everyCode() map[problem.Code]func(*testing.T, bundle) publicapi.Problem {
 		problem.KeyInProgress: failing(&problem.Error{Code: problem.KeyInProgress, RetryAfter: time.Second}, problem.KeyInProgress),
 		problem.NotFound:      asking(exchange{method: get, path: "/v1/transfers/" + absent.String()}, problem.NotFound),
 
+		problem.CursorExpired: func(t *testing.T, b bundle) publicapi.Problem {
+			t.Helper()
+			b.fake.feed.grow(acme, "transfer.settled")
+			b.fake.feed.forget(1)
+			return b.requireProblem(t, exchange{method: get, path: "/v1/events?cursor=" + numberCursor(ofEvents, 0)}, problem.CursorExpired)
+		},
+
 		problem.AccountNotFound:   refusing(problem.AccountNotFound),
 		problem.SKUNotFound:       refusing(problem.SKUNotFound),
 		problem.SlotNotFound:      refusing(problem.SlotNotFound),

@@ -23,9 +23,9 @@ type room struct {
 	taken map[uuid.UUID]int
 }
 
-// newRoom divides what may be in flight.
-func newRoom(inFlightMax int) *room {
-	return &room{most: max(1, inFlightMax/tenantParts), taken: map[uuid.UUID]int{}}
+// newRoom divides what there is among so many tenants.
+func newRoom(all, parts int) *room {
+	return &room{most: max(1, all/parts), taken: map[uuid.UUID]int{}}
 }
 
 // enter says whether one more request of a tenant may be in flight; that one leaves later.

@@ -73,7 +73,7 @@ func TestThoseWhoDidNotSignInShareTheRoomOfOneTenant(t *testing.T) {
 
 func TestARoomForgetsWhoHasNothingInFlight(t *testing.T) {
 	t.Parallel()
-	r := newRoom(DefaultInFlightMax)
+	r := newRoom(DefaultInFlightMax, tenantParts)
 	require.Equal(t, 512, r.most)
 	for range 100 {
 		tenant := uuid.New()
@@ -84,7 +84,7 @@ func TestARoomForgetsWhoHasNothingInFlight(t *testing.T) {
 		r.leave(tenant)
 		require.Empty(t, r.taken)
 	}
-	require.Equal(t, 1, newRoom(1).most, "a tenant may always send one")
+	require.Equal(t, 1, newRoom(1, tenantParts).most, "a tenant may always send one")
 }
 
 func TestARequestThatPanicsLeavesTheRoom(t *testing.T) {

@@ -31,6 +31,8 @@ const (
 	wakes class = "wake"
 	// reads looks.
 	reads class = "read"
+	// streams looks on and on.
+	streams class = "stream"
 )
 
 // creation is what a route creates, or "" if it creates nothing.
@@ -42,7 +44,7 @@ func (c class) creation() Creation {
 		return CreatesOrder
 	case createsOther:
 		return CreatesOther
-	case changes, wakes, reads:
+	case changes, wakes, reads, streams:
 	}
 	return ""
 }
@@ -55,6 +57,8 @@ const (
 	key
 	// optional: the body may be left out.
 	optional
+	// streamable: a client may ask for a stream of the answer.
+	streamable
 )
 
 // access is the scope or the role that a key needs; open needs no key of ours.
@@ -70,6 +74,7 @@ const (
 	putsOrders        = access(tenancy.OrdersWrite)
 	seesStock         = access(tenancy.InventoryRead)
 	keepsStock        = access(tenancy.InventoryWrite)
+	seesEvents        = access(tenancy.EventsRead)
 	views             = access(tenancy.Viewer)
 	operates          = access(tenancy.Operator)
 )
@@ -87,8 +92,13 @@ type route struct {
 	query []string
 }
 
-// label names the route in metrics.
-func (r *route) label() string { return r.method + " " + r.pattern }
+// label names the route in metrics. Streams have a name of their own: they take as long as clients like.
+func (r *route) label() string {
+	if r.class == streams {
+		return r.method + " " + r.pattern + " stream"
+	}
+	return r.method + " " + r.pattern
+}
 
 func (r *route) has(n needs) bool { return r.needs&n != 0 }
 
@@ -108,6 +118,7 @@ const (
 	get  = http.MethodGet
 	post = http.MethodPost
 	put  = http.MethodPut
+	del  = http.MethodDelete
 )
 
 const (
@@ -123,6 +134,7 @@ const (
 //nolint:lll // one line per route
 func publicRoutes() []served[public] {
 	find := []string{"status", "account", "created_from", "created_to", "client_reference", "cursor", "limit"}
+	findEvent := []string{"type", "wait", "from", "cursor", "limit"}
 	findOrder := append([]string{"sku"}, find...)
 	page := []string{"cursor", "limit"}
 	return []served[public]{
@@ -154,6 +166,9 @@ func publicRoutes() []served[public] {
 		{route{post, slots, "createSlot", keepsStock, createsOther, writeBudget, key | body, nil}, (*public).CreateSlot},
 		{route{get, slots, "listSlots", seesStock, reads, readBudget, 0, []string{"location", "cursor", "limit"}}, (*public).ListSlots},
 		{route{post, slots + "/{id}/close", "closeSlot", keepsStock, changes, writeBudget, key | body | optional, nil}, (*public).CloseSlot},
+		{route{get, "/v1/events", "listEvents", seesEvents, reads, waitBudget, streamable, findEvent}, (*public).ListEvents},
+		{route{get, eventTypes, "listEventTypes", open, reads, readBudget, 0, nil}, (*public).ListEventTypes},
+		{route{get, eventTypes + "/{type}/schema", "getEventTypeSchema", open, reads, readBudget, 0, nil}, (*public).GetEventTypeSchema},
 		{route{post, "/v1/callbacks/payout-rail", "receivePayoutCallback", open, wakes, writeBudget, body, nil}, (*public).ReceivePayoutCallback},
 		{route{get, "/problems", "listProblems", open, reads, readBudget, 0, nil}, (*public).ListProblems},
 		{route{get, "/problems/{code}", "getProblem", open, reads, readBudget, 0, nil}, (*public).GetProblem},

@@ -71,7 +71,9 @@ func (s *shared) steps(rt *route) []step {
 	if rt.access != open && s.limits != nil {
 		steps = append(steps, s.rate)
 	}
-	if s.room != nil && (rt.access != open || rt.has(body)) {
+	if rt.class == streams {
+		steps = append(steps, s.openStream)
+	} else if s.room != nil && (rt.access != open || rt.has(body)) {
 		steps = append(steps, s.makeRoom)
 	}
 	if rt.class.creation() != "" {

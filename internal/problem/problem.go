@@ -35,6 +35,7 @@ const (
 	KeyReused            Code = "idempotency_key_reused"
 	KeyInProgress        Code = "idempotency_in_progress"
 	NotFound             Code = "not_found"
+	CursorExpired        Code = "cursor_expired"
 	ReferenceUsed        Code = "client_reference_used"
 	SKUCodeUsed          Code = "sku_code_used"
 	SKUNotFound          Code = "sku_unknown"

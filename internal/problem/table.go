@@ -33,6 +33,10 @@ func Table() []Meaning {
 		},
 		{KeyInProgress, 409, "First request still in progress", true, false, false, adviceAgain},
 		{NotFound, 404, "Not found", false, true, false, adviceID},
+		{
+			CursorExpired, 410, "Cursor older than the log", false, true, false,
+			"What came after the cursor is not kept. Read how things are, and begin again without a cursor.",
+		},
 		{ReferenceUsed, 409, "client_reference already used", false, true, true, adviceFinal},
 		{SKUCodeUsed, 409, "SKU code already used", false, true, true, adviceFinal},
 		{SKUNotFound, 404, "SKU not found", false, true, true, adviceFinal},

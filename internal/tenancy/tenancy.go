@@ -47,6 +47,9 @@ const (
 	OrdersWrite    Scope = "orders:write"
 	InventoryRead  Scope = "inventory:read"
 	InventoryWrite Scope = "inventory:write"
+	EventsRead     Scope = "events:read"
+	WebhooksRead   Scope = "webhooks:read"
+	WebhooksWrite  Scope = "webhooks:write"
 )
 
 // Scopes lists every scope.
@@ -54,6 +57,7 @@ func Scopes() []Scope {
 	return []Scope{
 		TransfersRead, TransfersWrite, AccountsRead, AccountsWrite,
 		OrdersRead, OrdersWrite, InventoryRead, InventoryWrite,
+		EventsRead, WebhooksRead, WebhooksWrite,
 	}
 }
 

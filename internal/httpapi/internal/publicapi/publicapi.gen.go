@@ -66,6 +66,36 @@ func (e AccountStatus) Valid() bool {
 	}
 }
 
+// Defines values for CloudEventDatacontenttype.
+const (
+	CloudEventDatacontenttypeApplicationJSON CloudEventDatacontenttype = "application/json"
+)
+
+// Valid indicates whether the value is a known member of the CloudEventDatacontenttype enum.
+func (e CloudEventDatacontenttype) Valid() bool {
+	switch e {
+	case CloudEventDatacontenttypeApplicationJSON:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for CloudEventSpecversion.
+const (
+	CloudEventSpecversionN10 CloudEventSpecversion = "1.0"
+)
+
+// Valid indicates whether the value is a known member of the CloudEventSpecversion enum.
+func (e CloudEventSpecversion) Valid() bool {
+	switch e {
+	case CloudEventSpecversionN10:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for LivenessStatus.
 const (
 	LivenessStatusOk LivenessStatus = "ok"
@@ -258,6 +288,36 @@ func (e TransferStatus) Valid() bool {
 	}
 }
 
+// Defines values for From.
+const (
+	FromNow From = "now"
+)
+
+// Valid indicates whether the value is a known member of the From enum.
+func (e From) Valid() bool {
+	switch e {
+	case FromNow:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListEventsParamsFrom.
+const (
+	ListEventsParamsFromNow ListEventsParamsFrom = "now"
+)
+
+// Valid indicates whether the value is a known member of the ListEventsParamsFrom enum.
+func (e ListEventsParamsFrom) Valid() bool {
+	switch e {
+	case ListEventsParamsFromNow:
+		return true
+	default:
+		return false
+	}
+}
+
 // Account defines model for Account.
 type Account struct {
 	// Balance Minor units of the account's currency.
@@ -332,6 +392,55 @@ type CancelRequest struct {
 	Reason Reason `json:"reason,omitempty,omitzero"`
 }
 
+// CloudEvent An event as a CloudEvent 1.0 in JSON.
+type CloudEvent struct {
+	// Data What happened, and what never changes of the transfer or order, as the schema of the type says.
+	Data            map[string]interface{}    `json:"data"`
+	Datacontenttype CloudEventDatacontenttype `json:"datacontenttype"`
+
+	// Dataschema Where the schema of `data` is.
+	Dataschema string `json:"dataschema"`
+
+	// ID The same whenever the event is sent: the id of its subject, a hyphen and its number.
+	ID string `json:"id"`
+
+	// Partitionkey The id of the subject. Events with the same one are in order.
+	Partitionkey string `json:"partitionkey"`
+
+	// Sequence The number of the event among those of its subject.
+	Sequence string `json:"sequence"`
+
+	// Source Whose it is, `/tenants/<id>`.
+	Source      string                `json:"source"`
+	Specversion CloudEventSpecversion `json:"specversion"`
+
+	// Subject The id of the transfer or order.
+	Subject string `json:"subject"`
+
+	// Tenantid Whose it is.
+	Tenantid string `json:"tenantid"`
+
+	// Time When it happened.
+	Time time.Time `json:"time"`
+
+	// Type For example `transfer.settled`.
+	Type string `json:"type"`
+}
+
+// CloudEventDatacontenttype defines model for CloudEvent.Datacontenttype.
+type CloudEventDatacontenttype string
+
+// CloudEventSpecversion defines model for CloudEvent.Specversion.
+type CloudEventSpecversion string
+
+// CloudEventPage defines model for CloudEventPage.
+type CloudEventPage struct {
+	Events []CloudEvent `json:"events"`
+
+	// NextCursor Where to go on. It is always there.
+	NextCursor string `json:"next_cursor"`
+}
+
 // Event defines model for Event.
 type Event struct {
 	// Actor Who: `api:<key id>`, `worker:<instance>` or `operator:<name>`.
@@ -359,6 +468,26 @@ type Event struct {
 // EventList defines model for EventList.
 type EventList struct {
 	Events []Event `json:"events"`
+}
+
+// EventType defines model for EventType.
+type EventType struct {
+	// Description What has happened.
+	Description string `json:"description"`
+
+	// Schema Where the schema of its `data` is.
+	Schema string `json:"schema"`
+
+	// Title Its name in words.
+	Title string `json:"title"`
+
+	// Type Its name.
+	Type string `json:"type"`
+}
+
+// EventTypeList defines model for EventTypeList.
+type EventTypeList struct {
+	EventTypes []EventType `json:"event_types"`
 }
 
 // ID Example: 018f2b6e-0000-7000-8000-0000000000f1
@@ -906,6 +1035,15 @@ type CreatedTo = time.Time
 // Cursor defines model for Cursor.
 type Cursor = string
 
+// EventTypeFilter defines model for EventTypeFilter.
+type EventTypeFilter = string
+
+// EventTypeName defines model for EventTypeName.
+type EventTypeName = string
+
+// From defines model for From.
+type From string
+
 // IdempotencyKey defines model for IdempotencyKey.
 type IdempotencyKey = string
 
@@ -915,6 +1053,9 @@ type InOrderStatus = OrderStatus
 
 // InvolvedAccount Example: 018f2b6e-0000-7000-8000-0000000000f1
 type InvolvedAccount = ID
+
+// LastEventID defines model for LastEventId.
+type LastEventID = string
 
 // Limit defines model for Limit.
 type Limit = int32
@@ -944,6 +1085,9 @@ type Status = TransferStatus
 
 // TransferID Example: 018f2b6e-0000-7000-8000-0000000000f1
 type TransferID = ID
+
+// Wait defines model for Wait.
+type Wait = int32
 
 // WebhookID defines model for WebhookId.
 type WebhookID = string
@@ -977,6 +1121,27 @@ type ListPostingsParams struct {
 	// Limit How many to return at most.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 }
+
+// ListEventsParams defines parameters for ListEvents.
+type ListEventsParams struct {
+	// Cursor Where to go on, from the `next_cursor` of the page before.
+	Cursor Cursor `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
+
+	// Limit How many to return at most.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Type Only events of this type. `transfer.*` and `order.*` are all of one kind.
+	Type EventTypeFilter `form:"type,omitempty" json:"type,omitempty,omitzero"`
+
+	// Wait How many seconds a page without events waits for the first one.
+	Wait Wait `form:"wait,omitempty" json:"wait,omitempty,omitzero"`
+
+	// From Where to begin without a cursor. `now` begins behind the latest event.
+	From ListEventsParamsFrom `form:"from,omitempty" json:"from,omitempty,omitzero"`
+}
+
+// ListEventsParamsFrom defines parameters for ListEvents.
+type ListEventsParamsFrom string
 
 // ListOrdersParams defines parameters for ListOrders.
 type ListOrdersParams struct {
@@ -1094,6 +1259,15 @@ type ServerInterface interface {
 	// ReceivePayoutCallback Hear from the payout rail
 	// (POST /v1/callbacks/payout-rail)
 	ReceivePayoutCallback(w http.ResponseWriter, r *http.Request)
+	// ListEventTypes List the types of events
+	// (GET /v1/event-types)
+	ListEventTypes(w http.ResponseWriter, r *http.Request)
+	// GetEventTypeSchema Read the schema of a type of events
+	// (GET /v1/event-types/{type}/schema)
+	GetEventTypeSchema(w http.ResponseWriter, r *http.Request, pType EventTypeName)
+	// ListEvents Follow what happens
+	// (GET /v1/events)
+	ListEvents(w http.ResponseWriter, r *http.Request, params ListEventsParams)
 	// ListOrders List orders
 	// (GET /v1/orders)
 	ListOrders(w http.ResponseWriter, r *http.Request, params ListOrdersParams)
@@ -1223,6 +1397,24 @@ func (_ Unimplemented) SetAccountStatus(w http.ResponseWriter, r *http.Request, 
 // ReceivePayoutCallback Hear from the payout rail
 // (POST /v1/callbacks/payout-rail)
 func (_ Unimplemented) ReceivePayoutCallback(w http.ResponseWriter, r *http.Request) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ListEventTypes List the types of events
+// (GET /v1/event-types)
+func (_ Unimplemented) ListEventTypes(w http.ResponseWriter, r *http.Request) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// GetEventTypeSchema Read the schema of a type of events
+// (GET /v1/event-types/{type}/schema)
+func (_ Unimplemented) GetEventTypeSchema(w http.ResponseWriter, r *http.Request, pType EventTypeName) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ListEvents Follow what happens
+// (GET /v1/events)
+func (_ Unimplemented) ListEvents(w http.ResponseWriter, r *http.Request, params ListEventsParams) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -1635,6 +1827,131 @@ func (siw *ServerInterfaceWrapper) ReceivePayoutCallback(w http.ResponseWriter, 
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.ReceivePayoutCallback(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListEventTypes operation middleware
+func (siw *ServerInterfaceWrapper) ListEventTypes(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListEventTypes(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetEventTypeSchema operation middleware
+func (siw *ServerInterfaceWrapper) GetEventTypeSchema(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "type" -------------
+	var pType EventTypeName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "type", chi.URLParam(r, "type"), &pType, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "type", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetEventTypeSchema(w, r, pType)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListEvents operation middleware
+func (siw *ServerInterfaceWrapper) ListEvents(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListEventsParams
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", r.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "cursor"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "cursor", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "type" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "type", r.URL.Query(), &params.Type, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "type"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "type", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "wait" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "wait", r.URL.Query(), &params.Wait, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "wait"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "wait", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "from", r.URL.Query(), &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "from"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "from", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListEvents(w, r, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -2544,6 +2861,15 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 		r.Post(options.BaseURL+"/v1/callbacks/payout-rail", wrapper.ReceivePayoutCallback)
 	})
 	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/event-types", wrapper.ListEventTypes)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/event-types/{type}/schema", wrapper.GetEventTypeSchema)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/events", wrapper.ListEvents)
+	})
+	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/v1/orders", wrapper.ListOrders)
 	})
 	r.Group(func(r chi.Router) {
@@ -3021,6 +3347,122 @@ type ReceivePayoutCallbackdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ReceivePayoutCallbackdefaultApplicationProblemPlusJSONResponse) VisitReceivePayoutCallbackResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListEventTypesRequestObject struct {
+}
+
+type ListEventTypesResponseObject interface {
+	VisitListEventTypesResponse(w http.ResponseWriter) error
+}
+
+type ListEventTypes200JSONResponse EventTypeList
+
+func (response ListEventTypes200JSONResponse) VisitListEventTypesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListEventTypesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListEventTypesdefaultApplicationProblemPlusJSONResponse) VisitListEventTypesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetEventTypeSchemaRequestObject struct {
+	Type EventTypeName `json:"type"`
+}
+
+type GetEventTypeSchemaResponseObject interface {
+	VisitGetEventTypeSchemaResponse(w http.ResponseWriter) error
+}
+
+type GetEventTypeSchema200JSONResponse map[string]interface{}
+
+func (response GetEventTypeSchema200JSONResponse) VisitGetEventTypeSchemaResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetEventTypeSchemadefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetEventTypeSchemadefaultApplicationProblemPlusJSONResponse) VisitGetEventTypeSchemaResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListEventsRequestObject struct {
+	Params ListEventsParams
+}
+
+type ListEventsResponseObject interface {
+	VisitListEventsResponse(w http.ResponseWriter) error
+}
+
+type ListEvents200JSONResponse CloudEventPage
+
+func (response ListEvents200JSONResponse) VisitListEventsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListEventsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListEventsdefaultApplicationProblemPlusJSONResponse) VisitListEventsResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -4065,6 +4507,15 @@ type StrictServerInterface interface {
 	// ReceivePayoutCallback Hear from the payout rail
 	// (POST /v1/callbacks/payout-rail)
 	ReceivePayoutCallback(ctx context.Context, request ReceivePayoutCallbackRequestObject) (ReceivePayoutCallbackResponseObject, error)
+	// ListEventTypes List the types of events
+	// (GET /v1/event-types)
+	ListEventTypes(ctx context.Context, request ListEventTypesRequestObject) (ListEventTypesResponseObject, error)
+	// GetEventTypeSchema Read the schema of a type of events
+	// (GET /v1/event-types/{type}/schema)
+	GetEventTypeSchema(ctx context.Context, request GetEventTypeSchemaRequestObject) (GetEventTypeSchemaResponseObject, error)
+	// ListEvents Follow what happens
+	// (GET /v1/events)
+	ListEvents(ctx context.Context, request ListEventsRequestObject) (ListEventsResponseObject, error)
 	// ListOrders List orders
 	// (GET /v1/orders)
 	ListOrders(ctx context.Context, request ListOrdersRequestObject) (ListOrdersResponseObject, error)
@@ -4425,6 +4876,82 @@ func (sh *strictHandler) ReceivePayoutCallback(w http.ResponseWriter, r *http.Re
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(ReceivePayoutCallbackResponseObject); ok {
 		if err := validResponse.VisitReceivePayoutCallbackResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListEventTypes operation middleware
+func (sh *strictHandler) ListEventTypes(w http.ResponseWriter, r *http.Request) {
+	var request ListEventTypesRequestObject
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListEventTypes(ctx, request.(ListEventTypesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListEventTypes")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListEventTypesResponseObject); ok {
+		if err := validResponse.VisitListEventTypesResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetEventTypeSchema operation middleware
+func (sh *strictHandler) GetEventTypeSchema(w http.ResponseWriter, r *http.Request, pType EventTypeName) {
+	var request GetEventTypeSchemaRequestObject
+
+	request.Type = pType
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetEventTypeSchema(ctx, request.(GetEventTypeSchemaRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetEventTypeSchema")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetEventTypeSchemaResponseObject); ok {
+		if err := validResponse.VisitGetEventTypeSchemaResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListEvents operation middleware
+func (sh *strictHandler) ListEvents(w http.ResponseWriter, r *http.Request, params ListEventsParams) {
+	var request ListEventsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListEvents(ctx, request.(ListEventsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListEvents")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListEventsResponseObject); ok {
+		if err := validResponse.VisitListEventsResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {
