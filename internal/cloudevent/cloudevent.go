@@ -1,5 +1,5 @@
-// Package cloudevent writes events of the log as the messages that leave the program: CloudEvents 1.0 in JSON,
-// the same for webhooks, the broker and the feed.
+// Package cloudevent writes events of the log as the messages that leave the program: CloudEvents 1.0 in
+// JSON, the same for webhooks, the broker and the feed.
 //
 // A message tells what happened and what never changes of the aggregate it happened to: both are known for
 // good, so the same event is the same message whenever it is written. The package refuses to tell how an
@@ -41,11 +41,15 @@ type Message struct {
 // ID names the message of an event.
 func ID(aggregateID uuid.UUID, seq int32) string { return fmt.Sprintf("%s-%d", aggregateID, seq) }
 
-// Describer reads what never changes of the aggregates of events, as JSON objects by the aggregate's id.
+// Describer reads what never changes of the aggregates of events, as JSON objects by the aggregate's id. An
+// aggregate that it does not know is missing from the result.
 type Describer func(ctx context.Context, events []outbox.Logged) (map[uuid.UUID]json.RawMessage, error)
 
 // Encoder writes events as messages.
 type Encoder struct {
+	// Base is where the API is reached, such as https://api.example.com, and begins the addresses of schemas.
+	// Without it they are relative, which receivers refuse that hold messages to CloudEvents by the letter.
+	Base string
 	// Describe has a Describer for each kind of aggregate: the part of an event's type before the dot.
 	Describe map[string]Describer
 }
