@@ -48,7 +48,9 @@ var layers = []layer{
 	{"server", []string{"internal/privatepg"}, []string{"leaf"}},
 	{
 		"mechanism",
-		[]string{"internal/cloudevent", "internal/idempotency", "internal/outbox", "internal/tenancy"},
+		[]string{
+			"internal/cloudevent", "internal/idempotency", "internal/outbox", "internal/tenancy", "internal/webhook",
+		},
 		[]string{"leaf", "platform", "mechanism"},
 	},
 	{

@@ -32,6 +32,7 @@ const (
 	KeyMissing           Code = "idempotency_key_missing"
 	KeyInvalid           Code = "idempotency_key_invalid"
 	ValidationFailed     Code = "validation_failed"
+	WebhooksUnavailable  Code = "webhooks_unavailable"
 	KeyReused            Code = "idempotency_key_reused"
 	KeyInProgress        Code = "idempotency_in_progress"
 	NotFound             Code = "not_found"

@@ -28,6 +28,10 @@ func Table() []Meaning {
 		{KeyInvalid, 400, "Idempotency-Key invalid", false, true, false, adviceKey},
 		{ValidationFailed, 422, "Request not valid", false, true, false, adviceFix},
 		{
+			WebhooksUnavailable, 503, "Webhooks not set up", true, true, false,
+			"Whoever runs this installation has to set a key for webhooks; nothing was stored.",
+		},
+		{
 			KeyReused, 409, "Idempotency-Key used for another request", false, true, false,
 			"The key belongs to another request and its outcome stands. Use a new key.",
 		},

@@ -1,0 +1,13 @@
+-- ListAttempts reads what was sent to an endpoint before an attempt, newest first.
+-- name: ListAttempts :many
+SELECT a.id, a.event_id, a.event_type, a.kind, a.attempt, a.at, a.outcome, a.status, a.took_us, a.error
+  FROM webhook_attempts a
+ WHERE a.endpoint_id = @endpoint_id AND a.tenant_id = @tenant_id AND a.id < @before
+ ORDER BY a.id DESC LIMIT @page_size;
+
+-- SystemForgetAttempts deletes the oldest attempts that are older than @keep. Ids are given out in the order of
+-- time, nearly: it ends at the first one that is young.
+-- name: SystemForgetAttempts :execrows
+DELETE FROM webhook_attempts a
+ WHERE a.id IN (SELECT o.id FROM webhook_attempts o ORDER BY o.id LIMIT @batch_size)
+   AND a.at < clock_timestamp() - @keep::interval;
