@@ -193,7 +193,7 @@ func (l deadLine) cells() []string {
 	switch l.Kind {
 	case httpapi.DeadJob:
 		what = l.Job + " on " + l.Queue
-	case httpapi.DeadDelivery:
+	case httpapi.DeadDelivery, httpapi.DeadWebhook:
 		what = l.Event + " for " + l.Consumer
 	}
 	return []string{

@@ -50,7 +50,7 @@ func NewAPI(ctx context.Context, cfg config.Config, env Env, further ...httpapi.
 	ending, endWaits := context.WithCancel(context.WithoutCancel(ctx))
 	a.endWaits = endWaits
 	a.admission = newAdmission(a.ops, cfg.QueueAgeMax, laneOf{a.transfers.Lane, a.orders.Lane}, env)
-	operators := &Operations{pool: a.ops, transfers: a.transfers, orders: a.orders, doors: env.doors}
+	operators := operationsOf(a.ops, a.transfers, a.orders, env.doors)
 	parts := httpapi.Config{
 		Keys: tenancy.NewService(a.domain, env.Now), Accounts: ledger.NewService(a.domain),
 		Transfers: waitingTransfers{a.transfers, untilEnd(ending, a.transfers.Wait, a.transfers.Get)},

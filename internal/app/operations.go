@@ -19,12 +19,14 @@ import (
 	"example.com/holdfast/internal/outbox"
 	"example.com/holdfast/internal/slots"
 	"example.com/holdfast/internal/transfer"
+	"example.com/holdfast/internal/webhook"
 )
 
 // The reasons of dead letters that no row has.
 const (
 	reasonNotNotified = "notification_failed"
 	reasonJobTries    = "attempts_exhausted"
+	reasonNotTaken    = "not_taken"
 )
 
 // deadOrders is what the order domain tells of what it gave up.
@@ -38,17 +40,30 @@ type deadTransfers interface {
 	Tried(ctx context.Context, transfers []transfer.Ref) (map[transfer.Ref]transfer.Tried, error)
 }
 
+// deadWebhooks is what the webhooks tell of what they gave up.
+type deadWebhooks interface {
+	DeadAll(ctx context.Context, limit int) ([]webhook.DeadOf, error)
+}
+
 // Operations is what operators look at and change beside transfers, on the admin listener and by the command.
 type Operations struct {
 	pool      *pgxpool.Pool
 	transfers deadTransfers
 	orders    deadOrders
+	webhooks  deadWebhooks
 	doors     *doors
 }
 
 // NewOperations makes operations for a program that calls no dependency.
 func NewOperations(pool *pgxpool.Pool, transfers *transfer.Service, orders *order.Service) *Operations {
-	return &Operations{pool: pool, transfers: transfers, orders: orders, doors: &doors{}}
+	return operationsOf(pool, transfers, orders, &doors{})
+}
+
+func operationsOf(
+	pool *pgxpool.Pool, transfers *transfer.Service, orders *order.Service, doors *doors,
+) *Operations {
+	reader := webhook.NewService(pool, webhook.Options{}) // nothing is made by it
+	return &Operations{pool: pool, transfers: transfers, orders: orders, webhooks: reader, doors: doors}
 }
 
 // Dependencies reads the limits in force, who has places, and how the doors of this process are, in the order
@@ -115,7 +130,7 @@ func (o *Operations) Queues(ctx context.Context) ([]httpapi.Queue, error) {
 func (o *Operations) DeadLetters(ctx context.Context, limit int) ([]httpapi.DeadLetter, error) {
 	var all []httpapi.DeadLetter
 	for _, read := range []func(context.Context, int) ([]httpapi.DeadLetter, error){
-		o.givenUpTransfers, o.givenUpOrders, o.givenUpDeliveries, o.givenUpJobs,
+		o.givenUpTransfers, o.givenUpOrders, o.givenUpDeliveries, o.givenUpJobs, o.givenUpWebhooks,
 	} {
 		found, err := read(ctx, limit)
 		if err != nil {
@@ -217,4 +232,25 @@ func (o *Operations) givenUpJobs(ctx context.Context, limit int) ([]httpapi.Dead
 		}
 	}
 	return out, nil
+}
+
+func (o *Operations) givenUpWebhooks(ctx context.Context, limit int) ([]httpapi.DeadLetter, error) {
+	dead, err := o.webhooks.DeadAll(ctx, limit)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]httpapi.DeadLetter, len(dead))
+	for i, d := range dead {
+		out[i] = httpapi.DeadLetter{
+			Kind: httpapi.DeadWebhook, TenantID: d.Endpoint.TenantID, ID: d.EventID, Event: d.EventType,
+			Consumer: d.Endpoint.ID.String(), Reason: reasonNotTaken, Attempts: d.Attempts,
+			LastError: d.LastError, At: d.DeadAt,
+		}
+	}
+	return out, nil
+}
+
+// Outbox reads how far the way out of events is behind.
+func (o *Operations) Outbox(ctx context.Context) (outbox.Lag, error) {
+	return outbox.ReadLag(ctx, o.pool)
 }

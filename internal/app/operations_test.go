@@ -22,6 +22,7 @@ import (
 	"example.com/holdfast/internal/problem"
 	"example.com/holdfast/internal/slots"
 	"example.com/holdfast/internal/transfer"
+	"example.com/holdfast/internal/webhook"
 )
 
 // graveyard is a transfer domain that has given up what a test says.
@@ -39,6 +40,11 @@ func (g graveyard) DeadLetters(_ context.Context, limit int) ([]transfer.Transfe
 type orderGraveyard []order.Order
 
 func (g orderGraveyard) DeadLetters(context.Context, int) ([]order.Order, error) { return g, nil }
+
+// hookGraveyard is what the webhooks have given up.
+type hookGraveyard []webhook.DeadOf
+
+func (g hookGraveyard) DeadAll(context.Context, int) ([]webhook.DeadOf, error) { return g, nil }
 
 func (g graveyard) Tried(_ context.Context, _ []transfer.Ref) (map[transfer.Ref]transfer.Tried, error) {
 	return g.tried, nil
@@ -173,7 +179,13 @@ INSERT INTO deliveries (consumer, tenant_id, aggregate_id, seq, type, reference,
 VALUES ('orders', $1, $2, 3, 'transfer.settled', 'order:1', now(), now() - interval '3 hours', 8, 5)`,
 		stuck.TenantID, stuck.ID)
 	require.NoError(t, err)
-	o := &Operations{pool: pool, doors: &doors{}, orders: orderGraveyard{stuck}, transfers: graveyard{
+	refused := webhook.DeadOf{Endpoint: webhook.Ref{TenantID: uuid.New(), ID: uuid.New()}, Dead: webhook.Dead{
+		EventID: "x-3", EventType: "order.pending", Attempts: 151, LastError: "status 500",
+		DeadAt: now.Add(-4 * time.Hour),
+	}}
+	o := &Operations{pool: pool, doors: &doors{}, orders: orderGraveyard{stuck}, webhooks: hookGraveyard{
+		refused,
+	}, transfers: graveyard{
 		dead: []transfer.Transfer{late, early},
 		tried: map[transfer.Ref]transfer.Tried{late.Ref: {
 			Times: 12, Last: transfer.Attempt{Step: "screen", Kind: "timeout", Detail: "no answer"},
@@ -181,7 +193,7 @@ VALUES ('orders', $1, $2, 3, 'transfer.settled', 'order:1', now(), now() - inter
 	}}
 	dead, err := o.DeadLetters(t.Context(), 10)
 	require.NoError(t, err)
-	require.Len(t, dead, 5)
+	require.Len(t, dead, 6)
 	require.Equal(t, httpapi.DeadLetter{
 		Kind: httpapi.DeadTransfer, TenantID: late.TenantID, ID: late.ID.String(), Status: "failed",
 		Reason: "attempts_exhausted", Attempts: 12, LastError: "screen: timeout: no answer", At: now,
@@ -201,6 +213,12 @@ VALUES ('orders', $1, $2, 3, 'transfer.settled', 'order:1', now(), now() - inter
 		Kind: httpapi.DeadDelivery, TenantID: stuck.TenantID, ID: stuck.ID.String() + "/3",
 		Event: "transfer.settled", Consumer: "orders", Reason: "poison", Attempts: 8,
 	}, dead[4])
+
+	require.Equal(t, httpapi.DeadLetter{
+		Kind: httpapi.DeadWebhook, TenantID: refused.Endpoint.TenantID, ID: "x-3", Event: "order.pending",
+		Consumer: refused.Endpoint.ID.String(), Reason: "not_taken", Attempts: 151, LastError: "status 500",
+		At: refused.DeadAt,
+	}, dead[5])
 
 	few, err := o.DeadLetters(t.Context(), 1)
 	require.NoError(t, err)

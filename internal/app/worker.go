@@ -99,7 +99,7 @@ func (w *Worker) Checks() []httpapi.Check {
 // ListenAdmin gives a worker that is a process of its own a listener for health, metrics and the admin
 // API.
 func (w *Worker) ListenAdmin() {
-	operators := &Operations{pool: w.ops, transfers: w.transfers, orders: w.orders, doors: w.env.doors}
+	operators := operationsOf(w.ops, w.transfers, w.orders, w.env.doors)
 	handler := httpapi.NewAdmin(httpapi.Config{
 		Keys: tenancy.NewService(w.ops, w.env.Now), Transfers: w.transfers, Checks: w.Checks(),
 		Dependencies: operators, Backlog: operators,

@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"example.com/holdfast/internal/httpapi/internal/adminapi"
+	"example.com/holdfast/internal/outbox"
 )
 
 // Queue is a queue with the age of the oldest due job of each of its lanes, the first lane first.
@@ -21,12 +22,13 @@ const (
 	DeadOrder    = "order"
 	DeadDelivery = "delivery"
 	DeadJob      = "job"
+	DeadWebhook  = "webhook"
 )
 
 // DeadLetter is something that was given up.
 type DeadLetter struct {
-	// Kind is one of the above. Transfers and orders have a Status, deliveries an Event and its Consumer,
-	// and jobs their kind and Queue; a job has no tenant.
+	// Kind is one of the above. Transfers and orders have a Status, deliveries and webhooks an Event and its
+	// Consumer, which of a webhook is the endpoint, and jobs their kind and Queue; a job has no tenant.
 	Kind            string
 	TenantID        uuid.UUID
 	ID              string
@@ -45,6 +47,8 @@ type Backlog interface {
 	Queues(ctx context.Context) ([]Queue, error)
 	// DeadLetters are the latest so many, the latest first.
 	DeadLetters(ctx context.Context, limit int) ([]DeadLetter, error)
+	// Outbox tells how far the way out of events is behind.
+	Outbox(ctx context.Context) (outbox.Lag, error)
 }
 
 // ListQueues tells how long due work has waited.
@@ -84,6 +88,25 @@ func (s *adminServer) ListDeadLetters(
 			Kind: adminapi.DeadLetterKind(d.Kind), TenantID: d.TenantID, ID: d.ID, Status: d.Status,
 			Event: d.Event, Consumer: d.Consumer, Job: d.Job, Queue: d.Queue, Reason: d.Reason,
 			Attempts: d.Attempts, LastError: d.LastError, At: d.At.UTC(),
+		}
+	}
+	return out, nil
+}
+
+// GetOutbox tells how far the way out of events is behind.
+func (s *adminServer) GetOutbox(
+	ctx context.Context, _ adminapi.GetOutboxRequestObject,
+) (adminapi.GetOutboxResponseObject, error) {
+	lag, err := s.cfg.Backlog.Outbox(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := adminapi.GetOutbox200JSONResponse{
+		AgeSeconds: lag.Outbox.Seconds(), Last: lag.Last, Sinks: make([]adminapi.OutboxSink, len(lag.Sinks)),
+	}
+	for i, sink := range lag.Sinks {
+		out.Sinks[i] = adminapi.OutboxSink{
+			Sink: sink.Name, Events: sink.Events, AgeSeconds: sink.Age.Seconds(),
 		}
 	}
 	return out, nil

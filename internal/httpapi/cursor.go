@@ -26,6 +26,9 @@ const (
 	ofSKUs         = 's'
 	ofSlots        = 'd'
 	ofEvents       = 'e'
+	ofHooks        = 'w'
+	ofAttempts     = 'r'
+	ofDeadHooks    = 'x'
 	cursorHeadSize = 2
 )
 
@@ -97,6 +100,14 @@ func after[T any](found []T, limit int, kind byte, id func(T) uuid.UUID) string 
 	}
 	last := id(found[len(found)-1])
 	return cursor(kind, last[:])
+}
+
+// behindNumber is after for a list whose cursor stands at a number.
+func behindNumber[T any](found []T, limit int, kind byte, number func(T) int64) string {
+	if len(found) < limit {
+		return ""
+	}
+	return numberCursor(kind, number(found[len(found)-1]))
 }
 
 // link is the Link header of a page with a next one.

@@ -53,7 +53,7 @@ func decodeNamed(c *call, name string, dst any) (hash, error) {
 
 func decodeInto(c *call, f fingerprint) (hash, error) {
 	var semantic error
-	if len(c.body) > 0 || !c.route.has(optional) {
+	if len(c.body) > 0 || c.route.has(body) && !c.route.has(optional) {
 		if err := jsonv2.Unmarshal(c.body, f.Body, c.strict); err != nil {
 			if semantic = notValid(c.body, err); problem.Is(semantic, problem.MalformedRequest) {
 				return hash{}, semantic

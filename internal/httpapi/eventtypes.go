@@ -5,26 +5,21 @@ import (
 	"net/http"
 	"strings"
 
+	"example.com/holdfast/internal/cloudevent"
 	"example.com/holdfast/internal/httpapi/internal/publicapi"
 	"example.com/holdfast/internal/problem"
 )
 
 const eventTypes = "/v1/event-types"
 
-// EventType is a type of events, with the JSON Schema of their data.
-type EventType struct {
-	Name, Title, Description string
-	Schema                   []byte
-}
-
 // typeFilter says which types of events are wanted. Nil wants all.
 type typeFilter func(name string) bool
 
 func (f typeFilter) wants(name string) bool { return f == nil || f(name) }
 
-// typeFilter reads the name of a type, or the beginning of some and a star. What no type has is a mistake: it
+// readFilter reads the name of a type, or the beginning of some and a star. What no type has is a mistake: it
 // must not look like a time without events.
-func (s *shared) typeFilter(text string) (typeFilter, []problem.Field) {
+func readFilter(text string) (typeFilter, []problem.Field) {
 	if text == "" {
 		return nil, nil
 	}
@@ -32,7 +27,7 @@ func (s *shared) typeFilter(text string) (typeFilter, []problem.Field) {
 	if kind, ok := strings.CutSuffix(text, "*"); ok && strings.HasSuffix(kind, ".") {
 		filter = func(name string) bool { return strings.HasPrefix(name, kind) }
 	}
-	for _, t := range s.cfg.EventTypes {
+	for _, t := range cloudevent.Types() {
 		if filter(t.Name) {
 			return filter, nil
 		}
@@ -44,10 +39,9 @@ func (s *shared) typeFilter(text string) (typeFilter, []problem.Field) {
 func (s *publicServer) ListEventTypes(
 	context.Context, publicapi.ListEventTypesRequestObject,
 ) (publicapi.ListEventTypesResponseObject, error) {
-	out := publicapi.ListEventTypes200JSONResponse{
-		EventTypes: make([]publicapi.EventType, len(s.cfg.EventTypes)),
-	}
-	for i, t := range s.cfg.EventTypes {
+	types := cloudevent.Types()
+	out := publicapi.ListEventTypes200JSONResponse{EventTypes: make([]publicapi.EventType, len(types))}
+	for i, t := range types {
 		out.EventTypes[i] = publicapi.EventType{
 			Type: t.Name, Title: t.Title, Description: t.Description,
 			Schema: eventTypes + "/" + t.Name + "/schema",
@@ -69,10 +63,8 @@ func (d schema) VisitGetEventTypeSchemaResponse(w http.ResponseWriter) error {
 func (s *publicServer) GetEventTypeSchema(
 	_ context.Context, in publicapi.GetEventTypeSchemaRequestObject,
 ) (publicapi.GetEventTypeSchemaResponseObject, error) {
-	for _, t := range s.cfg.EventTypes {
-		if t.Name == in.Type {
-			return schema(t.Schema), nil
-		}
+	if text, ok := cloudevent.SchemaOf(in.Type); ok {
+		return schema(text), nil
 	}
 	return nil, problem.New(problem.NotFound, "There is no type of events of this name.")
 }

@@ -3,7 +3,6 @@ package httpapi
 import (
 	"context"
 	"fmt"
-	"strings"
 	"sync"
 
 	"github.com/google/uuid"
@@ -125,15 +124,4 @@ func bodyOf(e outbox.Logged, padding string) []byte {
 		"\"dataschema\":\"/v1/event-types/%[3]s/schema\",\"sequence\":\"%010[5]d\",\"partitionkey\":%[4]q,"+
 		"\"tenantid\":\"%[2]s\",\"data\":{\"note\":\"<%[6]s>\"}}",
 		cloudevent.ID(e.AggregateID, e.Seq), e.TenantID, e.Type, e.AggregateID.String(), e.Seq, padding)
-}
-
-func someEventTypes() []EventType {
-	var types []EventType
-	for _, name := range []string{"order.pending", "transfer.accepted", "transfer.settled"} {
-		types = append(types, EventType{
-			Name: name, Title: strings.ReplaceAll(name, ".", " "), Description: "It happened.",
-			Schema: []byte(`{"title":"` + name + `"}`),
-		})
-	}
-	return types
 }

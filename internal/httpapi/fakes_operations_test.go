@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"example.com/holdfast/internal/idempotency"
+	"example.com/holdfast/internal/outbox"
 	"example.com/holdfast/internal/problem"
 	"example.com/holdfast/internal/transfer"
 )
@@ -107,6 +108,13 @@ func (f fakeOperations) Queues(ctx context.Context) ([]Queue, error) {
 	return []Queue{{Name: "risk_api", Ages: ages}}, nil
 }
 
+func (f fakeOperations) Outbox(ctx context.Context) (outbox.Lag, error) {
+	return outbox.Lag{
+		Outbox: 21 * time.Millisecond, Last: 4711,
+		Sinks: []outbox.SinkLag{{Name: "broker", Events: 12, Age: 400 * time.Millisecond}},
+	}, f.enter(ctx)
+}
+
 func (f fakeOperations) DeadLetters(ctx context.Context, limit int) ([]DeadLetter, error) {
 	if err := f.enter(ctx); err != nil {
 		return nil, err
@@ -120,6 +128,10 @@ func (f fakeOperations) DeadLetters(ctx context.Context, limit int) ([]DeadLette
 		{
 			Kind: DeadDelivery, TenantID: acme, ID: known.String() + "/3", Event: "transfer.settled",
 			Consumer: "orders", Reason: "poison", At: noon,
+		},
+		{
+			Kind: DeadWebhook, TenantID: acme, ID: known.String() + "-3", Event: "transfer.settled",
+			Consumer: known.String(), Reason: "not_taken", Attempts: 151, LastError: "status 500", At: noon,
 		},
 		{Kind: DeadJob, ID: "4711", Job: "transfer_screen", Queue: "risk_api", Reason: "poison", At: noon},
 	}

@@ -75,6 +75,8 @@ type fakeService struct {
 	// kept counts the changes of the inventory.
 	kept int
 	feed *fakeFeed
+	// asked is what was asked of webhook endpoints.
+	asked []asked
 }
 
 func newFake() *fakeService {

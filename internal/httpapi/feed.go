@@ -202,7 +202,7 @@ func (s *publicServer) ListEvents(
 	ctx context.Context, in publicapi.ListEventsRequestObject,
 ) (publicapi.ListEventsResponseObject, error) {
 	c, q := callOf(ctx), in.Params
-	filter, fields := s.typeFilter(q.Type)
+	filter, fields := readFilter(q.Type)
 	if err := invalid(append(fields, checkStart(q)...)); err != nil {
 		return nil, err
 	}

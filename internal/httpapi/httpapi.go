@@ -230,8 +230,8 @@ const (
 )
 
 // Config is what a listener works with. Keys, Transfers, Now and Log have to be there; the public listener
-// needs Accounts, Orders and Inventory, and the admin listener Dependencies and Backlog. Without Feed or
-// Webhooks what needs them is unavailable.
+// needs Accounts, Orders and Inventory, and the admin listener Dependencies and Backlog. What needs Feed or
+// Webhooks is unavailable without them.
 type Config struct {
 	Keys         Keys
 	Transfers    Transfers
@@ -240,10 +240,10 @@ type Config struct {
 	Inventory    Inventory
 	Dependencies Dependencies
 	Backlog      Backlog
-	// Feed is the log of events, Encode writes its events as messages, and EventTypes are the types of these.
-	Feed       Feed
-	Encode     Encode
-	EventTypes []EventType
+	// Feed is the log of events, and Encode writes its events as messages.
+	Feed     Feed
+	Encode   Encode
+	Webhooks Webhooks
 	// Admit is asked before a creating request is read; an error is its answer. Nil admits all.
 	Admit func(Admission) error
 	// Checks are what /readyz of the admin listener runs.

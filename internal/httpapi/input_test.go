@@ -285,6 +285,18 @@ func TestIDsOfOthersAndIDsThatAreNoneAreAnsweredAlike(t *testing.T) {
 		{method: get, path: "/v1/skus/%s/stock"},
 		{method: post, path: "/v1/skus/%s/stock", body: goodStock},
 		{method: post, path: "/v1/slots/%s/close"},
+		{method: get, path: hooks + "/%s"},
+		{method: put, path: hooks + "/%s", body: goodHook},
+		{method: del, path: hooks + "/%s"},
+		{method: post, path: hooks + "/%s/pause"},
+		{method: post, path: hooks + "/%s/resume"},
+		{method: get, path: hooks + "/%s/secret"},
+		{method: post, path: hooks + "/%s/secret/rotate"},
+		{method: post, path: hooks + "/%s/ping"},
+		{method: post, path: hooks + "/%s/resend", body: goodResend},
+		{method: get, path: hooks + "/%s/attempts"},
+		{method: get, path: hooks + "/%s/dead-letters"},
+		{method: post, path: hooks + "/%s/dead-letters/redrive"},
 	}
 	for _, e := range routes {
 		t.Run(e.method+" "+e.path, func(t *testing.T) {

@@ -67,6 +67,9 @@ func TestListsAreFollowedByTheirLinksToTheEnd(t *testing.T) {
 		"/v1/skus?limit=1":                                    3, // its last one is empty
 		"/v1/skus?limit=3":                                    1,
 		"/v1/slots?location=main&limit=2":                     2,
+		hooks + "?limit=1":                                    3, // its last one is empty
+		hookPath + "/attempts?limit=2":                        2,
+		hookPath + "/dead-letters?limit=3":                    2, // as well
 	}
 	for first, want := range pages {
 		path, n := first, 0

@@ -51,10 +51,12 @@ func TestOperatorsSeeWhatWaitsAndWhatWasGivenUp(t *testing.T) {
 	dead := decoded[adminapi.DeadLetterList](t, b.do(t, exchange{
 		method: get, path: "/admin/v1/dead-letters", key: "viewer",
 	}))
-	require.Len(t, dead.DeadLetters, 4)
+	require.Len(t, dead.DeadLetters, 5)
 	require.Equal(t, "timed out", dead.DeadLetters[0].LastError)
 	require.Equal(t, "transfer.settled", dead.DeadLetters[2].Event)
 	require.Equal(t, "orders", dead.DeadLetters[2].Consumer)
+	require.Equal(t, adminapi.DeadLetterKindWebhook, dead.DeadLetters[3].Kind)
+	require.Equal(t, known.String(), dead.DeadLetters[3].Consumer)
 	few := decoded[adminapi.DeadLetterList](t, b.do(t, exchange{
 		method: get, path: "/admin/v1/dead-letters?limit=1", key: "viewer",
 	}))
@@ -180,7 +182,7 @@ func TestEveryAdminRouteNeedsItsRoleAndEveryChangeAKey(t *testing.T) {
 			b.requireProblem(t, e, problem.Forbidden)
 			e.key = "approver"
 		}
-		require.Equal(t, http.StatusOK, b.do(t, e).Code, r.operation)
+		require.Less(t, b.do(t, e).Code, 300, r.operation)
 		b.fake.err = http.ErrServerClosed
 		b.requireProblem(t, e, problem.Internal)
 	}

@@ -106,7 +106,12 @@ func everyCode() map[problem.Code]func(*testing.T, bundle) publicapi.Problem {
 		problem.MalformedRequest:     asking(creating("{"), problem.MalformedRequest),
 		problem.KeyMissing:           asking(withName(creating(goodTransfer), "-"), problem.KeyMissing),
 		problem.KeyInvalid:           asking(withName(creating(goodTransfer), "a b"), problem.KeyInvalid),
-		problem.ValidationFailed:     asking(creating("{}"), problem.ValidationFailed),
+		problem.WebhooksUnavailable: func(t *testing.T, b bundle) publicapi.Problem {
+			t.Helper()
+			b.fake.err = problem.New(problem.WebhooksUnavailable, "There is no key.")
+			return b.requireProblem(t, exchange{method: get, path: hookPath + "/secret"}, problem.WebhooksUnavailable)
+		},
+		problem.ValidationFailed: asking(creating("{}"), problem.ValidationFailed),
 		problem.KeyReused: func(t *testing.T, b bundle) publicapi.Problem {
 			t.Helper()
 			require.Equal(t, http.StatusAccepted, b.do(t, withName(creating(goodTransfer), "one")).Code)

@@ -59,6 +59,8 @@ const (
 	optional
 	// streamable: a client may ask for a stream of the answer.
 	streamable
+	// sender: it is about webhooks, which an instance may be without.
+	sender
 )
 
 // access is the scope or the role that a key needs; open needs no key of ours.
@@ -75,6 +77,8 @@ const (
 	seesStock         = access(tenancy.InventoryRead)
 	keepsStock        = access(tenancy.InventoryWrite)
 	seesEvents        = access(tenancy.EventsRead)
+	seesHooks         = access(tenancy.WebhooksRead)
+	setsHooks         = access(tenancy.WebhooksWrite)
 	views             = access(tenancy.Viewer)
 	operates          = access(tenancy.Operator)
 )
@@ -127,12 +131,14 @@ const (
 	orders    = "/v1/orders"
 	skus      = "/v1/skus"
 	slots     = "/v1/slots"
+	hooks     = "/v1/webhook-endpoints"
 )
 
 // publicRoutes is the whole public API.
 //
 //nolint:lll // one line per route
 func publicRoutes() []served[public] {
+	const hook = hooks + "/{id}"
 	find := []string{"status", "account", "created_from", "created_to", "client_reference", "cursor", "limit"}
 	findEvent := []string{"type", "wait", "from", "cursor", "limit"}
 	findOrder := append([]string{"sku"}, find...)
@@ -169,6 +175,20 @@ func publicRoutes() []served[public] {
 		{route{get, "/v1/events", "listEvents", seesEvents, reads, waitBudget, streamable, findEvent}, (*public).ListEvents},
 		{route{get, eventTypes, "listEventTypes", open, reads, readBudget, 0, nil}, (*public).ListEventTypes},
 		{route{get, eventTypes + "/{type}/schema", "getEventTypeSchema", open, reads, readBudget, 0, nil}, (*public).GetEventTypeSchema},
+		{route{post, hooks, "createWebhookEndpoint", setsHooks, createsOther, writeBudget, sender | key | body, nil}, (*public).CreateWebhookEndpoint},
+		{route{get, hooks, "listWebhookEndpoints", seesHooks, reads, readBudget, sender, page}, (*public).ListWebhookEndpoints},
+		{route{get, hook, "getWebhookEndpoint", seesHooks, reads, readBudget, sender, nil}, (*public).GetWebhookEndpoint},
+		{route{put, hook, "replaceWebhookEndpoint", setsHooks, changes, writeBudget, sender | key | body, nil}, (*public).ReplaceWebhookEndpoint},
+		{route{del, hook, "deleteWebhookEndpoint", setsHooks, changes, writeBudget, sender | key, nil}, (*public).DeleteWebhookEndpoint},
+		{route{post, hook + "/pause", "pauseWebhookEndpoint", setsHooks, changes, writeBudget, sender | key | body | optional, nil}, (*public).PauseWebhookEndpoint},
+		{route{post, hook + "/resume", "resumeWebhookEndpoint", setsHooks, changes, writeBudget, sender | key | body | optional, nil}, (*public).ResumeWebhookEndpoint},
+		{route{get, hook + "/secret", "getWebhookSecret", setsHooks, reads, readBudget, sender, nil}, (*public).GetWebhookSecret},
+		{route{post, hook + "/secret/rotate", "rotateWebhookSecret", setsHooks, changes, writeBudget, sender | key | body | optional, nil}, (*public).RotateWebhookSecret},
+		{route{post, hook + "/ping", "pingWebhookEndpoint", setsHooks, changes, writeBudget, sender | key | body | optional, nil}, (*public).PingWebhookEndpoint},
+		{route{post, hook + "/resend", "resendWebhookEvents", setsHooks, changes, writeBudget, sender | key | body, nil}, (*public).ResendWebhookEvents},
+		{route{get, hook + "/attempts", "listWebhookAttempts", seesHooks, reads, readBudget, sender, page}, (*public).ListWebhookAttempts},
+		{route{get, hook + "/dead-letters", "listWebhookDeadLetters", seesHooks, reads, readBudget, sender, page}, (*public).ListWebhookDeadLetters},
+		{route{post, hook + "/dead-letters/redrive", "redriveWebhookDeadLetters", setsHooks, changes, writeBudget, sender | key | body | optional, nil}, (*public).RedriveWebhookDeadLetters},
 		{route{post, "/v1/callbacks/payout-rail", "receivePayoutCallback", open, wakes, writeBudget, body, nil}, (*public).ReceivePayoutCallback},
 		{route{get, "/problems", "listProblems", open, reads, readBudget, 0, nil}, (*public).ListProblems},
 		{route{get, "/problems/{code}", "getProblem", open, reads, readBudget, 0, nil}, (*public).GetProblem},
@@ -195,6 +215,9 @@ func adminRoutes() []served[admin] {
 		{route{get, "/admin/v1/dependencies", "listDependencies", views, reads, readBudget, 0, nil}, (*admin).ListDependencies},
 		{route{put, "/admin/v1/dependencies/{dependency}/limit", "setDependencyLimit", operates, changes, writeBudget, key | body, nil}, (*admin).SetDependencyLimit},
 		{route{get, "/admin/v1/queues", "listQueues", views, reads, readBudget, 0, nil}, (*admin).ListQueues},
+		{route{get, "/admin/v1/webhook-endpoints", "listFailingWebhookEndpoints", views, reads, readBudget, sender, []string{"limit"}}, (*admin).ListFailingWebhookEndpoints},
+		{route{post, tenant + "/webhook-endpoints/{id}/redrive", "redriveWebhookEndpoint", operates, changes, writeBudget, sender | key | body | optional, nil}, (*admin).RedriveWebhookEndpoint},
+		{route{get, "/admin/v1/outbox", "getOutbox", views, reads, readBudget, 0, nil}, (*admin).GetOutbox},
 		{route{get, "/admin/v1/dead-letters", "listDeadLetters", views, reads, readBudget, 0, []string{"limit"}}, (*admin).ListDeadLetters},
 	}
 }

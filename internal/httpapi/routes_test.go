@@ -95,7 +95,7 @@ func TestARouteThatCreatesSaysWhat(t *testing.T) {
 	require.Equal(t, map[Creation][]string{
 		CreatesTransfer: {"createTransfer", "createTransfers", "reverseTransfer"},
 		CreatesOrder:    {"createOrder"},
-		CreatesOther:    {"createAccount", "createSku", "createSlot"},
+		CreatesOther:    {"createAccount", "createSku", "createSlot", "createWebhookEndpoint"},
 	}, created)
 }
 
@@ -112,6 +112,9 @@ func TestEveryRouteHasABudgetBelowTheTimeoutsOfTheServer(t *testing.T) {
 		require.Positive(t, r.budget, r.pattern)
 		require.Less(t, r.budget, readTimeout, r.pattern)
 		require.Less(t, r.budget, writeTimeout, r.pattern)
+		if r.has(streamable) {
+			require.Greater(t, r.asStream().budget, writeTimeout, "a stream sets the timeouts by itself")
+		}
 		free := r.class == reads || r.class == wakes
 		require.Equal(t, free, !r.has(key), "%s: what changes something is keyed", r.pattern)
 	}

@@ -80,8 +80,14 @@ func (s *shared) steps(rt *route) []step {
 		steps = append(steps, s.admit)
 	}
 	steps = append(steps, s.query, s.ids)
+	if rt.has(sender) {
+		steps = append(steps, s.sender)
+	}
 	if rt.has(body) {
-		steps = append(steps, s.mediaType, s.readBody, s.key)
+		steps = append(steps, s.mediaType, s.readBody)
+	}
+	if rt.has(key) {
+		steps = append(steps, s.key)
 	}
 	return steps
 }
@@ -207,6 +213,14 @@ func (s *shared) ids(_ context.Context, _ *call, _ http.ResponseWriter, r *http.
 	return nil
 }
 
+// sender refuses what is about webhooks where there are none.
+func (s *shared) sender(context.Context, *call, http.ResponseWriter, *http.Request) error {
+	if s.cfg.Webhooks == nil {
+		return problem.New(problem.Unavailable, "This instance has no webhooks.")
+	}
+	return nil
+}
+
 func noSuchID() error { return problem.New(problem.NotFound, "The id in the path does not exist.") }
 
 func (s *shared) mediaType(_ context.Context, c *call, _ http.ResponseWriter, r *http.Request) error {
@@ -259,9 +273,6 @@ func readAll(r *http.Request) ([]byte, error) {
 }
 
 func (s *shared) key(_ context.Context, c *call, _ http.ResponseWriter, r *http.Request) error {
-	if !c.route.has(key) {
-		return nil
-	}
 	given := r.Header.Values("Idempotency-Key")
 	switch len(given) {
 	case 0:

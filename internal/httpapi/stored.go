@@ -36,6 +36,10 @@ func (s stored) write(w http.ResponseWriter) error {
 			s.call.code = refusal.Code
 		}
 	}
+	if s.Status == http.StatusNoContent {
+		w.WriteHeader(s.Status)
+		return nil
+	}
 	write(w, contentType, s.Status, s.Body)
 	return nil
 }
@@ -84,3 +88,35 @@ func (s stored) VisitSetRiskPostureResponse(w http.ResponseWriter) error { retur
 
 // VisitSetDependencyLimitResponse writes the answer.
 func (s stored) VisitSetDependencyLimitResponse(w http.ResponseWriter) error { return s.write(w) }
+
+// VisitCreateWebhookEndpointResponse writes the answer.
+func (s stored) VisitCreateWebhookEndpointResponse(w http.ResponseWriter) error { return s.write(w) }
+
+// VisitReplaceWebhookEndpointResponse writes the answer.
+func (s stored) VisitReplaceWebhookEndpointResponse(w http.ResponseWriter) error { return s.write(w) }
+
+// VisitDeleteWebhookEndpointResponse writes the answer.
+func (s stored) VisitDeleteWebhookEndpointResponse(w http.ResponseWriter) error { return s.write(w) }
+
+// VisitPauseWebhookEndpointResponse writes the answer.
+func (s stored) VisitPauseWebhookEndpointResponse(w http.ResponseWriter) error { return s.write(w) }
+
+// VisitResumeWebhookEndpointResponse writes the answer.
+func (s stored) VisitResumeWebhookEndpointResponse(w http.ResponseWriter) error { return s.write(w) }
+
+// VisitRotateWebhookSecretResponse writes the answer.
+func (s stored) VisitRotateWebhookSecretResponse(w http.ResponseWriter) error { return s.write(w) }
+
+// VisitPingWebhookEndpointResponse writes the answer.
+func (s stored) VisitPingWebhookEndpointResponse(w http.ResponseWriter) error { return s.write(w) }
+
+// VisitResendWebhookEventsResponse writes the answer.
+func (s stored) VisitResendWebhookEventsResponse(w http.ResponseWriter) error { return s.write(w) }
+
+// VisitRedriveWebhookDeadLettersResponse writes the answer.
+func (s stored) VisitRedriveWebhookDeadLettersResponse(w http.ResponseWriter) error {
+	return s.write(w)
+}
+
+// VisitRedriveWebhookEndpointResponse writes the answer.
+func (s stored) VisitRedriveWebhookEndpointResponse(w http.ResponseWriter) error { return s.write(w) }

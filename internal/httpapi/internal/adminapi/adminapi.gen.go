@@ -43,6 +43,7 @@ const (
 	DeadLetterKindJob      DeadLetterKind = "job"
 	DeadLetterKindOrder    DeadLetterKind = "order"
 	DeadLetterKindTransfer DeadLetterKind = "transfer"
+	DeadLetterKindWebhook  DeadLetterKind = "webhook"
 )
 
 // Valid indicates whether the value is a known member of the DeadLetterKind enum.
@@ -55,6 +56,8 @@ func (e DeadLetterKind) Valid() bool {
 	case DeadLetterKindOrder:
 		return true
 	case DeadLetterKindTransfer:
+		return true
+	case DeadLetterKindWebhook:
 		return true
 	default:
 		return false
@@ -154,6 +157,27 @@ func (e TransferStatus) Valid() bool {
 	}
 }
 
+// Defines values for WebhookStatus.
+const (
+	WebhookStatusActive   WebhookStatus = "active"
+	WebhookStatusDisabled WebhookStatus = "disabled"
+	WebhookStatusPaused   WebhookStatus = "paused"
+)
+
+// Valid indicates whether the value is a known member of the WebhookStatus enum.
+func (e WebhookStatus) Valid() bool {
+	switch e {
+	case WebhookStatusActive:
+		return true
+	case WebhookStatusDisabled:
+		return true
+	case WebhookStatusPaused:
+		return true
+	default:
+		return false
+	}
+}
+
 // Amount Whole minor units of a currency.
 //
 // Example: {"currency":"EUR","value":125}
@@ -209,13 +233,13 @@ type DeadLetter struct {
 	// Attempts How many attempts are known to have been in vain. Those of transfers are kept for seven days.
 	Attempts int `json:"attempts"`
 
-	// Consumer Who cannot take it.
+	// Consumer Who cannot take it; of a webhook the id of its endpoint.
 	Consumer string `json:"consumer,omitempty,omitzero"`
 
 	// Event The type of the event that cannot be delivered.
 	Event string `json:"event,omitempty,omitzero"`
 
-	// ID The id of the transfer or order; of a delivery the id and the number of the event, `id/seq`; or the number of the job.
+	// ID The id of the transfer or order; of a delivery the id and the number of the event, `id/seq`; the number of the job; or of a webhook the id of the message.
 	ID string `json:"id"`
 
 	// Job The kind of the job.
@@ -318,6 +342,20 @@ type DependencyList struct {
 	Dependencies []Dependency `json:"dependencies"`
 }
 
+// FailingWebhookEndpoint defines model for FailingWebhookEndpoint.
+type FailingWebhookEndpoint struct {
+	// TenantID Example: 018f2b6e-0000-7000-8000-0000000000f1
+	TenantID ID `json:"tenant_id"`
+
+	// WebhookEndpoint Where events are sent, and how that goes.
+	WebhookEndpoint WebhookEndpoint `json:"webhook_endpoint"`
+}
+
+// FailingWebhookEndpointList defines model for FailingWebhookEndpointList.
+type FailingWebhookEndpointList struct {
+	WebhookEndpoints []FailingWebhookEndpoint `json:"webhook_endpoints"`
+}
+
 // ID Example: 018f2b6e-0000-7000-8000-0000000000f1
 type ID = openapi_types.UUID
 
@@ -345,6 +383,31 @@ type NewRiskPosture struct {
 
 	// Reason Why, 1 to 500 bytes of UTF-8 without control characters, and not of blanks alone.
 	Reason string `json:"reason"`
+}
+
+// Nothing There is nothing to say.
+type Nothing = map[string]interface{}
+
+// Outbox defines model for Outbox.
+type Outbox struct {
+	// AgeSeconds How long the oldest event has waited that has no place in the log yet. Zero if none waits.
+	AgeSeconds float64 `json:"age_seconds"`
+
+	// Last The last place of the log.
+	Last  int64        `json:"last"`
+	Sinks []OutboxSink `json:"sinks"`
+}
+
+// OutboxSink defines model for OutboxSink.
+type OutboxSink struct {
+	// AgeSeconds How long the oldest of them has been in the log, in seconds.
+	AgeSeconds float64 `json:"age_seconds"`
+
+	// Events How many places it is behind.
+	Events int64 `json:"events"`
+
+	// Sink Its name.
+	Sink string `json:"sink"`
 }
 
 // Problem Why a request was refused (RFC 9457).
@@ -454,6 +517,15 @@ type Transfer = publicapi.Transfer
 // canceled and does not expire). Final: `settled`, `blocked`, `canceled`, `expired`, `failed`.
 type TransferStatus string
 
+// WebhookEndpoint Where events are sent, and how that goes.
+type WebhookEndpoint = publicapi.WebhookEndpoint
+
+// WebhookRedriven defines model for WebhookRedriven.
+type WebhookRedriven = publicapi.WebhookRedriven
+
+// WebhookStatus `paused` by you; `disabled` by us, since the receiver said that it is gone or took nothing for five days.
+type WebhookStatus string
+
 // Currency defines model for Currency.
 type Currency = string
 
@@ -475,6 +547,9 @@ type TenantID = ID
 // TransferID Example: 018f2b6e-0000-7000-8000-0000000000f1
 type TransferID = ID
 
+// WebhookEndpointID Example: 018f2b6e-0000-7000-8000-0000000000f1
+type WebhookEndpointID = ID
+
 // ListDeadLettersParams defines parameters for ListDeadLetters.
 type ListDeadLettersParams struct {
 	// Limit How many to return at most.
@@ -493,6 +568,12 @@ type ListRiskPosturesParams struct {
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
+// ListFailingWebhookEndpointsParams defines parameters for ListFailingWebhookEndpoints.
+type ListFailingWebhookEndpointsParams struct {
+	// Limit How many to return at most.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
 	// ListDeadLetters Read what was given up
@@ -504,6 +585,9 @@ type ServerInterface interface {
 	// SetDependencyLimit Set the limit of a dependency
 	// (PUT /admin/v1/dependencies/{dependency}/limit)
 	SetDependencyLimit(w http.ResponseWriter, r *http.Request, dependency DependencyName)
+	// GetOutbox Read how far the way out of events is behind
+	// (GET /admin/v1/outbox)
+	GetOutbox(w http.ResponseWriter, r *http.Request)
 	// ListQueues Read how long due work has waited
 	// (GET /admin/v1/queues)
 	ListQueues(w http.ResponseWriter, r *http.Request)
@@ -522,6 +606,12 @@ type ServerInterface interface {
 	// DecideReview Decide a review
 	// (POST /admin/v1/tenants/{tenant_id}/transfers/{id}/review)
 	DecideReview(w http.ResponseWriter, r *http.Request, tenantID TenantID, id TransferID)
+	// RedriveWebhookEndpoint Send again what an endpoint did not take
+	// (POST /admin/v1/tenants/{tenant_id}/webhook-endpoints/{id}/redrive)
+	RedriveWebhookEndpoint(w http.ResponseWriter, r *http.Request, tenantID TenantID, id WebhookEndpointID)
+	// ListFailingWebhookEndpoints List webhook endpoints that fail
+	// (GET /admin/v1/webhook-endpoints)
+	ListFailingWebhookEndpoints(w http.ResponseWriter, r *http.Request, params ListFailingWebhookEndpointsParams)
 	// GetLivez Say that the process runs
 	// (GET /livez)
 	GetLivez(w http.ResponseWriter, r *http.Request)
@@ -549,6 +639,12 @@ func (_ Unimplemented) ListDependencies(w http.ResponseWriter, r *http.Request) 
 // SetDependencyLimit Set the limit of a dependency
 // (PUT /admin/v1/dependencies/{dependency}/limit)
 func (_ Unimplemented) SetDependencyLimit(w http.ResponseWriter, r *http.Request, dependency DependencyName) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// GetOutbox Read how far the way out of events is behind
+// (GET /admin/v1/outbox)
+func (_ Unimplemented) GetOutbox(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -585,6 +681,18 @@ func (_ Unimplemented) ListTransferAttempts(w http.ResponseWriter, r *http.Reque
 // DecideReview Decide a review
 // (POST /admin/v1/tenants/{tenant_id}/transfers/{id}/review)
 func (_ Unimplemented) DecideReview(w http.ResponseWriter, r *http.Request, tenantID TenantID, id TransferID) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// RedriveWebhookEndpoint Send again what an endpoint did not take
+// (POST /admin/v1/tenants/{tenant_id}/webhook-endpoints/{id}/redrive)
+func (_ Unimplemented) RedriveWebhookEndpoint(w http.ResponseWriter, r *http.Request, tenantID TenantID, id WebhookEndpointID) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ListFailingWebhookEndpoints List webhook endpoints that fail
+// (GET /admin/v1/webhook-endpoints)
+func (_ Unimplemented) ListFailingWebhookEndpoints(w http.ResponseWriter, r *http.Request, params ListFailingWebhookEndpointsParams) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -673,6 +781,20 @@ func (siw *ServerInterfaceWrapper) SetDependencyLimit(w http.ResponseWriter, r *
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.SetDependencyLimit(w, r, dependency)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetOutbox operation middleware
+func (siw *ServerInterfaceWrapper) GetOutbox(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetOutbox(w, r)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -876,6 +998,74 @@ func (siw *ServerInterfaceWrapper) DecideReview(w http.ResponseWriter, r *http.R
 	handler.ServeHTTP(w, r)
 }
 
+// RedriveWebhookEndpoint operation middleware
+func (siw *ServerInterfaceWrapper) RedriveWebhookEndpoint(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "tenant_id" -------------
+	var tenantID TenantID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenant_id", chi.URLParam(r, "tenant_id"), &tenantID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "tenant_id", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "id" -------------
+	var id WebhookEndpointID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", chi.URLParam(r, "id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.RedriveWebhookEndpoint(w, r, tenantID, id)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListFailingWebhookEndpoints operation middleware
+func (siw *ServerInterfaceWrapper) ListFailingWebhookEndpoints(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListFailingWebhookEndpointsParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListFailingWebhookEndpoints(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // GetLivez operation middleware
 func (siw *ServerInterfaceWrapper) GetLivez(w http.ResponseWriter, r *http.Request) {
 
@@ -1027,6 +1217,9 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 		r.Put(options.BaseURL+"/admin/v1/dependencies/{dependency}/limit", wrapper.SetDependencyLimit)
 	})
 	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/admin/v1/outbox", wrapper.GetOutbox)
+	})
+	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/admin/v1/queues", wrapper.ListQueues)
 	})
 	r.Group(func(r chi.Router) {
@@ -1043,6 +1236,12 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 	})
 	r.Group(func(r chi.Router) {
 		r.Post(options.BaseURL+"/admin/v1/tenants/{tenant_id}/transfers/{id}/review", wrapper.DecideReview)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/admin/v1/tenants/{tenant_id}/webhook-endpoints/{id}/redrive", wrapper.RedriveWebhookEndpoint)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/admin/v1/webhook-endpoints", wrapper.ListFailingWebhookEndpoints)
 	})
 	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/livez", wrapper.GetLivez)
@@ -1168,6 +1367,44 @@ type SetDependencyLimitdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response SetDependencyLimitdefaultApplicationProblemPlusJSONResponse) VisitSetDependencyLimitResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetOutboxRequestObject struct {
+}
+
+type GetOutboxResponseObject interface {
+	VisitGetOutboxResponse(w http.ResponseWriter) error
+}
+
+type GetOutbox200JSONResponse Outbox
+
+func (response GetOutbox200JSONResponse) VisitGetOutboxResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetOutboxdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetOutboxdefaultApplicationProblemPlusJSONResponse) VisitGetOutboxResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -1434,6 +1671,94 @@ func (response DecideReviewdefaultApplicationProblemPlusJSONResponse) VisitDecid
 	return err
 }
 
+type RedriveWebhookEndpointRequestObject struct {
+	TenantID TenantID          `json:"tenant_id"`
+	ID       WebhookEndpointID `json:"id"`
+	Body     io.Reader
+}
+
+type RedriveWebhookEndpointResponseObject interface {
+	VisitRedriveWebhookEndpointResponse(w http.ResponseWriter) error
+}
+
+type RedriveWebhookEndpoint202ResponseHeaders struct {
+	IdempotentReplayed string
+}
+
+type RedriveWebhookEndpoint202JSONResponse struct {
+	Body    WebhookRedriven
+	Headers RedriveWebhookEndpoint202ResponseHeaders
+}
+
+func (response RedriveWebhookEndpoint202JSONResponse) VisitRedriveWebhookEndpointResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Idempotent-Replayed", fmt.Sprint(response.Headers.IdempotentReplayed))
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RedriveWebhookEndpointdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RedriveWebhookEndpointdefaultApplicationProblemPlusJSONResponse) VisitRedriveWebhookEndpointResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListFailingWebhookEndpointsRequestObject struct {
+	Params ListFailingWebhookEndpointsParams
+}
+
+type ListFailingWebhookEndpointsResponseObject interface {
+	VisitListFailingWebhookEndpointsResponse(w http.ResponseWriter) error
+}
+
+type ListFailingWebhookEndpoints200JSONResponse FailingWebhookEndpointList
+
+func (response ListFailingWebhookEndpoints200JSONResponse) VisitListFailingWebhookEndpointsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListFailingWebhookEndpointsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListFailingWebhookEndpointsdefaultApplicationProblemPlusJSONResponse) VisitListFailingWebhookEndpointsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type GetLivezRequestObject struct {
 }
 
@@ -1535,6 +1860,9 @@ type StrictServerInterface interface {
 	// SetDependencyLimit Set the limit of a dependency
 	// (PUT /admin/v1/dependencies/{dependency}/limit)
 	SetDependencyLimit(ctx context.Context, request SetDependencyLimitRequestObject) (SetDependencyLimitResponseObject, error)
+	// GetOutbox Read how far the way out of events is behind
+	// (GET /admin/v1/outbox)
+	GetOutbox(ctx context.Context, request GetOutboxRequestObject) (GetOutboxResponseObject, error)
 	// ListQueues Read how long due work has waited
 	// (GET /admin/v1/queues)
 	ListQueues(ctx context.Context, request ListQueuesRequestObject) (ListQueuesResponseObject, error)
@@ -1553,6 +1881,12 @@ type StrictServerInterface interface {
 	// DecideReview Decide a review
 	// (POST /admin/v1/tenants/{tenant_id}/transfers/{id}/review)
 	DecideReview(ctx context.Context, request DecideReviewRequestObject) (DecideReviewResponseObject, error)
+	// RedriveWebhookEndpoint Send again what an endpoint did not take
+	// (POST /admin/v1/tenants/{tenant_id}/webhook-endpoints/{id}/redrive)
+	RedriveWebhookEndpoint(ctx context.Context, request RedriveWebhookEndpointRequestObject) (RedriveWebhookEndpointResponseObject, error)
+	// ListFailingWebhookEndpoints List webhook endpoints that fail
+	// (GET /admin/v1/webhook-endpoints)
+	ListFailingWebhookEndpoints(ctx context.Context, request ListFailingWebhookEndpointsRequestObject) (ListFailingWebhookEndpointsResponseObject, error)
 	// GetLivez Say that the process runs
 	// (GET /livez)
 	GetLivez(ctx context.Context, request GetLivezRequestObject) (GetLivezResponseObject, error)
@@ -1671,6 +2005,30 @@ func (sh *strictHandler) SetDependencyLimit(w http.ResponseWriter, r *http.Reque
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(SetDependencyLimitResponseObject); ok {
 		if err := validResponse.VisitSetDependencyLimitResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetOutbox operation middleware
+func (sh *strictHandler) GetOutbox(w http.ResponseWriter, r *http.Request) {
+	var request GetOutboxRequestObject
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetOutbox(ctx, request.(GetOutboxRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetOutbox")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetOutboxResponseObject); ok {
+		if err := validResponse.VisitGetOutboxResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {
@@ -1833,6 +2191,61 @@ func (sh *strictHandler) DecideReview(w http.ResponseWriter, r *http.Request, te
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(DecideReviewResponseObject); ok {
 		if err := validResponse.VisitDecideReviewResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RedriveWebhookEndpoint operation middleware
+func (sh *strictHandler) RedriveWebhookEndpoint(w http.ResponseWriter, r *http.Request, tenantID TenantID, id WebhookEndpointID) {
+	var request RedriveWebhookEndpointRequestObject
+
+	request.TenantID = tenantID
+	request.ID = id
+
+	request.Body = r.Body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.RedriveWebhookEndpoint(ctx, request.(RedriveWebhookEndpointRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RedriveWebhookEndpoint")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(RedriveWebhookEndpointResponseObject); ok {
+		if err := validResponse.VisitRedriveWebhookEndpointResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListFailingWebhookEndpoints operation middleware
+func (sh *strictHandler) ListFailingWebhookEndpoints(w http.ResponseWriter, r *http.Request, params ListFailingWebhookEndpointsParams) {
+	var request ListFailingWebhookEndpointsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListFailingWebhookEndpoints(ctx, request.(ListFailingWebhookEndpointsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListFailingWebhookEndpoints")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListFailingWebhookEndpointsResponseObject); ok {
+		if err := validResponse.VisitListFailingWebhookEndpointsResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {
