@@ -106,6 +106,14 @@ func (e OrderStatus) Terminal() bool {
 	return false
 }
 
+// discard closes the answer of a call that says nothing.
+func discard(response *http.Response, err error) error {
+	if err != nil {
+		return err
+	}
+	return response.Body.Close()
+}
+
 // read takes the answer of a call apart. The doer has turned refusals into errors already.
 func read[T any](response *http.Response, err error) (T, error) {
 	var out T

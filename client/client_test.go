@@ -64,8 +64,10 @@ func exampleServer() http.Handler {
 			if response := route.Operation.Responses.Status(status); response != nil {
 				w.WriteHeader(status)
 				_ = json.NewEncoder(w).Encode(response.Value.Content["application/json"].Example)
+				return
 			}
 		}
+		w.WriteHeader(http.StatusNoContent)
 	})
 }
 
@@ -78,7 +80,7 @@ func signedIn(_ context.Context, in *openapi3filter.AuthenticationInput) error {
 
 // seen is a request as a server saw it.
 type seen struct {
-	key, timeout, prefer, body string
+	key, timeout, prefer, body, url string
 }
 
 // script is a server that answers one after the other, the last one again and again.
@@ -96,11 +98,19 @@ func (s *script) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	h := r.Header
 	s.seen = append(s.seen, seen{
-		h.Get("Idempotency-Key"), h.Get("Request-Timeout"), h.Get("Prefer"), string(body),
+		h.Get("Idempotency-Key"), h.Get("Request-Timeout"), h.Get("Prefer"), string(body), r.URL.String(),
 	})
 	answer := s.answers[min(len(s.seen), len(s.answers))-1]
 	s.mu.Unlock()
 	answer(w, r)
+}
+
+func (s *script) urls() []string {
+	var urls []string
+	for _, request := range s.seen {
+		urls = append(urls, request.url)
+	}
+	return urls
 }
 
 // refuse answers with a problem.
