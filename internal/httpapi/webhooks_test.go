@@ -152,16 +152,17 @@ func TestEndpointsAreReadAsTheContractSays(t *testing.T) {
 		"first_failed_at":"2026-11-22T12:00:00Z","dead_at":"2026-11-22T12:00:00Z","behind":2}]}`, dead.text)
 	none := b.do(t, exchange{method: get, path: hooks, key: "globex"})
 	require.JSONEq(t, `{"webhook_endpoints":[]}`, none.text)
+	ofAnother := "?cursor=" + cursor(ofSKUs, known[:])
 	for path, pointer := range map[string]string{
-		hooks + "?cursor=" + cursor(ofSKUs, known[:]):                    "cursor",
-		hooks + "?limit=0":                                               "limit",
-		hooks + "?status=active":                                         "status",
-		hookPath + "?verbose=1":                                          "verbose",
-		hookPath + "/attempts?cursor=" + numberCursor(ofDeadHooks, 1):    "cursor",
-		hookPath + "/attempts?limit=201":                                 "limit",
-		hookPath + "/dead-letters?cursor=" + numberCursor(ofAttempts, 1): "cursor",
-		hookPath + "/dead-letters?limit=x":                               "limit",
-		hookPath + "/secret?version=1":                                   "version",
+		hooks + ofAnother:                      "cursor",
+		hooks + "?limit=0":                     "limit",
+		hooks + "?status=active":               "status",
+		hookPath + "?verbose=1":                "verbose",
+		hookPath + "/attempts" + behindTwo:     "cursor",
+		hookPath + "/attempts?limit=201":       "limit",
+		hookPath + "/dead-letters" + ofAnother: "cursor",
+		hookPath + "/dead-letters?limit=x":     "limit",
+		hookPath + "/secret?version=1":         "version",
 	} {
 		p := b.requireProblem(t, exchange{method: get, path: path}, problem.ValidationFailed)
 		require.Equal(t, pointer, p.Errors[0].Pointer, path)
