@@ -2,6 +2,7 @@ package outbound
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -131,7 +132,7 @@ type attempt struct {
 	gotConn    bool
 }
 
-// run sends the request and reads the reply, whole or not at all.
+// run sends the request and reads the reply, whole or not at all; of a call that wants the status only, that.
 func (a *attempt) run(caller context.Context) (Response, *Error) {
 	ctx, cancel := context.WithTimeout(caller, a.timeout)
 	defer cancel()
@@ -167,9 +168,12 @@ func (a *attempt) request(ctx context.Context) (*http.Request, error) {
 		return nil, fmt.Errorf("build request: %w", err)
 	}
 	req.ContentLength = int64(len(a.call.Body))
+	for name, value := range a.call.Header {
+		req.Header.Set(name, value)
+	}
 	req.Header.Set(BudgetHeader, strconv.FormatInt(a.allowed.Milliseconds(), 10))
 	if len(a.call.Body) > 0 {
-		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Content-Type", cmp.Or(a.call.ContentType, "application/json"))
 	}
 	if a.call.EffectKey != "" {
 		req.Header.Set(EffectKeyHeader, a.call.EffectKey)
@@ -197,9 +201,10 @@ func (a *attempt) lost(caller, ctx context.Context, err error) *Error {
 
 // read returns the body up to its bound.
 func (a *attempt) read(reply *http.Response) ([]byte, error) {
-	limit := a.call.MaxResponseBytes
-	if limit == 0 {
-		limit = DefaultMaxResponseBytes
+	limit := cmp.Or(a.call.MaxResponseBytes, DefaultMaxResponseBytes)
+	if a.call.StatusOnly {
+		_, _ = io.CopyN(io.Discard, reply.Body, int64(limit)) // whatever it is
+		return nil, nil
 	}
 	if reply.ContentLength > int64(limit) {
 		return nil, fmt.Errorf("%d bytes, at most %d: %w", reply.ContentLength, limit, errTooLarge)

@@ -98,8 +98,16 @@ type Call struct {
 	Method           string
 	Path             string // escaped, appended to the base URL
 	EffectKey        string // the same for every attempt at one effect; empty for reads
-	Body             []byte // JSON; not changed until Do returns
+	Body             []byte // not changed until Do returns
+	ContentType      string // of the body; empty: JSON
 	MaxResponseBytes int    // 0: DefaultMaxResponseBytes
+
+	// Header is what the request carries besides; none of the headers above.
+	Header map[string]string
+
+	// StatusOnly says that the body of the reply means nothing: it is read up to MaxResponseBytes, so that
+	// the connection can be used again, and neither its size nor its loss makes the call fail.
+	StatusOnly bool
 
 	// Decode reads the body of a 2xx reply; its error makes the call a KindBadReply. May be nil.
 	Decode func(body []byte) error

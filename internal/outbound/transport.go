@@ -19,15 +19,18 @@ const (
 // HTTP/1.1 only, since over HTTP/2 net/http has retries of its own, and takes no proxy from the
 // environment, which would be a second way out.
 func newTransport(limit int) *http.Transport {
+	return over(&net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive}, max(limit, minIdlePerClient))
+}
+
+func over(dialer *net.Dialer, idlePerHost int) *http.Transport {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
-	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive}
 	return &http.Transport{
 		Proxy:                  nil,
 		DialContext:            dialer.DialContext,
 		Protocols:              protocols,
 		TLSHandshakeTimeout:    tlsTimeout,
-		MaxIdleConnsPerHost:    max(limit, minIdlePerClient),
+		MaxIdleConnsPerHost:    idlePerHost,
 		IdleConnTimeout:        idleConnTimeout,
 		MaxResponseHeaderBytes: maxHeaderBytes,
 		DisableCompression:     true,
