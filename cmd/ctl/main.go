@@ -21,7 +21,8 @@ type cli struct {
 	Dependency  dependencyCmd    `cmd:"" help:"Read and set the limits of the dependencies."`
 	Posture     postureCmd       `cmd:"" help:"Read and set what happens to a tenant's transfers when the risk service cannot be asked."`
 	Queues      queuesCmd        `cmd:"" help:"Print for how long the oldest due work of each queue and lane has waited."`
-	DeadLetters deadCmd          `cmd:"" help:"Print transfers, orders and jobs that were given up, the latest first."`
+	DeadLetters deadCmd          `cmd:"" help:"Print transfers, orders, events and jobs that were given up, the latest first."`
+	Webhook     webhookCmd       `cmd:"" help:"Read, pause and resume webhook endpoints, and send again what they did not take."`
 	Events      eventsCmd        `cmd:"" help:"Print which messages leave, and the JSON Schemas that they fit."`
 	Config      configCmd        `cmd:"" help:"Print every setting as this environment sets it, secrets hidden."`
 	Version     kong.VersionFlag `help:"Print the version and exit."`

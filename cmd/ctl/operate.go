@@ -17,6 +17,7 @@ import (
 	"example.com/holdfast/internal/slots"
 	"example.com/holdfast/internal/tenancy"
 	"example.com/holdfast/internal/transfer"
+	"example.com/holdfast/internal/webhook"
 )
 
 // desk is what the commands for operators work on, and where they print.
@@ -24,6 +25,7 @@ type desk struct {
 	pool       *pgxpool.Pool
 	transfers  *transfer.Service
 	operations *app.Operations
+	webhooks   *webhook.Service
 	out        io.Writer
 }
 
@@ -50,6 +52,7 @@ func openDesk(ctx context.Context, cfg config.Config, out io.Writer) (desk, erro
 	orders := order.NewService(order.Config{Pool: pool, Now: time.Now})
 	return desk{
 		pool: pool, transfers: transfers, operations: app.NewOperations(pool, transfers, orders), out: out,
+		webhooks: webhook.NewService(pool, webhook.Options{Now: time.Now}),
 	}, nil
 }
 
