@@ -21,6 +21,7 @@ import (
 	"example.com/holdfast/internal/outbound/notify"
 	"example.com/holdfast/internal/outbound/payout"
 	"example.com/holdfast/internal/outbound/risk"
+	"example.com/holdfast/internal/outbox"
 	"example.com/holdfast/internal/pgtx"
 	"example.com/holdfast/internal/telemetry"
 	"example.com/holdfast/internal/tenancy"
@@ -46,6 +47,7 @@ type Worker struct {
 	orders    *order.Service
 	instance  *jobqueue.Instance
 	out       dependencies
+	events    *departures
 	client    *river.Client[pgx.Tx]
 	admin     *listener
 	draining  atomic.Bool
@@ -65,6 +67,9 @@ func NewWorker(ctx context.Context, cfg config.Config, env Env, via Transports) 
 	}
 	var err error
 	if w.out, err = newDependencies(cfg, env, via, w.ops); err != nil {
+		return nil, err
+	}
+	if w.events, err = newDepartures(ctx, cfg, env); err != nil {
 		return nil, err
 	}
 	w.transfers = transfer.NewService(transfer.Config{
@@ -122,6 +127,7 @@ func (w *Worker) Start(ctx context.Context) error {
 	}
 	w.transfers.Start(ctx)
 	w.orders.Start(ctx)
+	w.events.start(ctx)
 	if err := w.client.Start(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("start job client: %w", err)
 	}
@@ -148,6 +154,7 @@ func (w *Worker) Stop(ctx context.Context) error {
 	err := errors.Join(w.finish(ctx), w.out.stop(ctx), w.instance.Stop(context.WithoutCancel(ctx)))
 	w.orders.Stop()
 	w.transfers.Stop()
+	w.events.stop()
 	if w.admin != nil {
 		err = errors.Join(err, w.admin.stop(ctx))
 	}
@@ -205,5 +212,6 @@ func (w *Worker) cleanUp(ctx context.Context) error {
 		_, err := idempotency.DeleteExpired(ctx, tx)
 		return err
 	})
-	return errors.Join(err, w.transfers.CleanUp(ctx))
+	_, forgetErr := outbox.Forget(ctx, w.ops)
+	return errors.Join(err, forgetErr, w.transfers.CleanUp(ctx))
 }

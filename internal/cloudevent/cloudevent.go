@@ -1,5 +1,5 @@
-// Package cloudevent writes events of the log as the messages that leave the program: CloudEvents 1.0 in JSON,
-// the same for webhooks, the broker and the feed.
+// Package cloudevent writes events of the log as the messages that leave the program: CloudEvents 1.0 in
+// JSON, the same for webhooks, the broker and the feed.
 //
 // A message tells what happened and what never changes of the aggregate it happened to: both are known for
 // good, so the same event is the same message whenever it is written. The package refuses to tell how an

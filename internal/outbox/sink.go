@@ -28,8 +28,8 @@ const (
 	sinkStatementMax = 2 * time.Second
 )
 
-// Sink hands every event of the log to Publish, between Start and Stop: at least once, each aggregate's in the
-// order of seq, by one process at a time. It remembers in Postgres how far it is.
+// Sink hands every event of the log to Publish, between Start and Stop: at least once, each aggregate's in
+// the order of seq, by one process at a time. It remembers in Postgres how far it is.
 type Sink struct {
 	// Name is the sink's in the database; Holder names the process.
 	Name, Holder string

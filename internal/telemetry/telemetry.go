@@ -76,20 +76,7 @@ func New() *Metrics {
 	m.requests = histogramVec("http_request_seconds", "Requests, by route and status.",
 		prometheus.ExponentialBuckets(0.0005, 2, 15), "route", "status")
 	m.shed = counterVec("requests_shed_total", "Requests that were refused at once, by reason.", "reason")
-	m.watched = &watched{
-		inFlight: gauge("dependency_in_flight", "Calls that hold a place at the bulkhead.", "dependency"),
-		limit: gauge("dependency_limit",
-			"Calls that may be in flight now: the least of the cap and the adapted limit.", "dependency"),
-		most: gauge("dependency_cap", "Places that the process was given.", "dependency"),
-		breaker: gauge("dependency_breaker_open",
-			"1 while the circuit breaker is not closed, half open included.", "dependency"),
-		saturated: gauge("dependency_saturated",
-			"1 when calls in flight and waiting have been at 90 % of the limit for 30 seconds.",
-			"dependency"),
-		condition: gauge("condition_active",
-			"1 for each declared condition that holds; those that do not are absent.",
-			"condition", "subject"),
-	}
+	m.watched = newWatched()
 	m.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		m.batches, m.moved, m.completion, m.ordered, m.orderTime, m.orderFails, m.stale, m.failed, m.illegal,

@@ -145,3 +145,25 @@ func TestAttemptsTellFirstTriesFromRepeats(t *testing.T) {
 	})
 	require.Len(t, got["holdfast_dependency_refusals_total"].GetMetric(), 1)
 }
+
+func TestHowFarEventsAreBehindIsAskedAtEachScrape(t *testing.T) {
+	t.Parallel()
+	m := telemetry.New()
+	require.NotContains(t, gather(t, m), "holdfast_outbox_age_seconds", "nobody watches it here")
+	age := 0.0
+	m.WatchOutbox(func() telemetry.Outbox {
+		age++
+		return telemetry.Outbox{
+			Age: age, Sinks: map[string]float64{"broker": 2}, Consumers: map[string]float64{"order": 3},
+			Mismatch: map[[2]string]int{{"order", "transfer.settled"}: 4},
+		}
+	})
+	gather(t, m)
+	got := gather(t, m)
+	for name, want := range map[string]float64{
+		"holdfast_outbox_age_seconds": 2, "holdfast_sink_lag_seconds": 2, "holdfast_inbox_lag_seconds": 3,
+		"holdfast_outbox_inbox_mismatch": 4,
+	} {
+		require.InDelta(t, want, got[name].GetMetric()[0].GetGauge().GetValue(), 0, name)
+	}
+}
