@@ -43,6 +43,9 @@ func (r *run) start(ctx context.Context, kind string) (*subject, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := prepare(ctx, kind, url); err != nil {
+		return nil, err
+	}
 	if r.o.HTTPDependencies {
 		if s.dependencies, err = startDependencies(ctx); err != nil {
 			return nil, err
@@ -125,7 +128,12 @@ func (s *subject) warm(ctx context.Context, callers int) error {
 }
 
 // works says whether a system does more than accept.
-func works(kind string) bool { return kind == kindHoldfast || kind == kindNaive }
+func works(kind string) bool { return isHoldfast(kind) || kind == kindNaive }
+
+// isHoldfast says whether a system is API and worker as `ctl up` runs them, whatever becomes of its events.
+func isHoldfast(kind string) bool {
+	return kind == kindHoldfast || kind == kindSilent || kind == kindLogged
+}
 
 // phase loads the system, waits until all that was accepted is done, and measures.
 func (s *subject) phase(ctx context.Context, name string, p plan) (Phase, error) {

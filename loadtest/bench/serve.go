@@ -23,6 +23,10 @@ const (
 	kindHoldfast = "holdfast"
 	// kindAccepts is the API alone, with admission off since nobody works.
 	kindAccepts = "holdfast-accepts"
+	// kindSilent is kindHoldfast on a database whose events go nowhere, kindLogged one whose events get into
+	// the log, as they do in kindHoldfast too: the two are measured side by side.
+	kindSilent = "holdfast, silent"
+	kindLogged = "holdfast, logged"
 	// kindNaive is the naive path, kindNaiveAccepts its API alone.
 	kindNaive        = "naive"
 	kindNaiveAccepts = "naive-accepts"
@@ -40,6 +44,9 @@ const (
 
 // childEnviron is what a child is told through its environment.
 func childEnviron(kind, databaseURL string, s rig.Tenant, d *dependencies) []string {
+	if isHoldfast(kind) {
+		kind = kindHoldfast
+	}
 	environ := []string{
 		kindVariable + "=" + kind, keyVariable + "=" + s.Key, tenantVariable + "=" + s.ID.String(),
 		"DATABASE_URL=" + databaseURL, "HOLDFAST_ADDR=127.0.0.1:0", "HOLDFAST_ADMIN_ADDR=127.0.0.1:0",
