@@ -41,11 +41,15 @@ type Message struct {
 // ID names the message of an event.
 func ID(aggregateID uuid.UUID, seq int32) string { return fmt.Sprintf("%s-%d", aggregateID, seq) }
 
-// Describer reads what never changes of the aggregates of events, as JSON objects by the aggregate's id.
+// Describer reads what never changes of the aggregates of events, as JSON objects by the aggregate's id. An
+// aggregate that it does not know is missing from the result.
 type Describer func(ctx context.Context, events []outbox.Logged) (map[uuid.UUID]json.RawMessage, error)
 
 // Encoder writes events as messages.
 type Encoder struct {
+	// Base is where the API is reached, such as https://api.example.com, and begins the addresses of schemas.
+	// Without it they are relative, which receivers refuse that hold messages to CloudEvents by the letter.
+	Base string
 	// Describe has a Describer for each kind of aggregate: the part of an event's type before the dot.
 	Describe map[string]Describer
 }
