@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -276,5 +277,36 @@ func TestGeneratedFirstSchemasAreComplete(t *testing.T) {
 		}
 		require.True(t, *update, "%s is missing; run: make generate", file)
 		require.NoError(t, os.WriteFile(file, []byte(body), 0o644))
+	}
+}
+
+// TestNoQueryChangesWhatEventsTell compares the columns that ReadFacts reads with those that any query sets.
+func TestNoQueryChangesWhatEventsTell(t *testing.T) {
+	t.Parallel()
+	facts := regexp.MustCompile(`(?s)-- name: ReadFacts :many\nSELECT (.*?)\n  FROM `)
+	set := regexp.MustCompile(`(?s)UPDATE (\w+) \w+\s+SET (.*?)\n +(?:FROM|WHERE) `)
+	assigned := regexp.MustCompile(`(?:^|,\s+)(\w+) = `)
+	for domain, table := range map[string]string{"transfer": "transfers", "order": "orders"} {
+		queries := read(t, "db/queries/"+domain+"/"+table+".sql")
+		selected := facts.FindStringSubmatch(queries)
+		require.NotNil(t, selected)
+		var columns []string
+		for _, m := range regexp.MustCompile(`\b[to]\.(\w+)`).FindAllStringSubmatch(selected[1], -1) {
+			columns = append(columns, m[1])
+		}
+		require.Contains(t, columns, "created_at")
+		var changed []string
+		for _, m := range set.FindAllStringSubmatch(sqlComment.ReplaceAllString(queries, ""), -1) {
+			if m[1] == table {
+				for _, a := range assigned.FindAllStringSubmatch(m[2], -1) {
+					changed = append(changed, a[1])
+				}
+			}
+		}
+		require.Contains(t, changed, "state")
+		require.Contains(t, changed, "wake_at")
+		for _, column := range columns {
+			require.NotContains(t, changed, column, "%s tells %s, which a query changes", domain, column)
+		}
 	}
 }

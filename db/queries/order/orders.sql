@@ -81,6 +81,22 @@ SELECT o.tenant_id, o.client_reference
                unnest(@client_references::text[]) AS client_reference) AS u
   JOIN orders o ON o.tenant_id = u.tenant_id AND o.client_reference = u.client_reference;
 
+-- ReadFacts reads what never changes of orders, with their lines. No query writes these columns but
+-- InsertOrders and InsertLines.
+-- name: ReadFacts :many
+SELECT o.id, o.customer_account, o.merchant_account, o.location, o.slot_id, o.currency, o.total,
+       o.client_reference, o.metadata, o.created_at,
+       lines.skus::uuid[] AS skus, lines.quantities::bigint[] AS quantities,
+       lines.unit_prices::bigint[] AS unit_prices
+  FROM (SELECT unnest(@tenants::uuid[]) AS tenant_id, unnest(@ids::uuid[]) AS id) AS u
+  JOIN orders o ON o.tenant_id = u.tenant_id AND o.id = u.id
+ CROSS JOIN LATERAL (
+       SELECT array_agg(l.sku_id ORDER BY l.sku_id) AS skus,
+              array_agg(l.quantity ORDER BY l.sku_id) AS quantities,
+              array_agg(l.unit_price ORDER BY l.sku_id) AS unit_prices
+         FROM order_lines l
+        WHERE l.tenant_id = o.tenant_id AND l.order_id = o.id) AS lines;
+
 -- GetByReference reads one order of a tenant by the client's own reference.
 -- name: GetByReference :one
 SELECT o.* FROM orders o

@@ -108,6 +108,13 @@ SELECT t.*
   FROM transfers t
  WHERE t.tenant_id = @tenant_id AND t.id = @id;
 
+-- ReadFacts reads what never changes of transfers. No query writes these columns but InsertTransfers.
+-- name: ReadFacts :many
+SELECT t.id, t.from_account, t.to_account, t.amount, t.currency, t.client_reference, t.metadata, t.reverses,
+       t.created_at
+  FROM (SELECT unnest(@tenants::uuid[]) AS tenant_id, unnest(@ids::uuid[]) AS id) AS u
+  JOIN transfers t ON t.tenant_id = u.tenant_id AND t.id = u.id;
+
 -- GetByReference reads one transfer of a tenant by the client's own reference.
 -- name: GetByReference :one
 SELECT t.*

@@ -409,6 +409,78 @@ func (q *Queries) MoveOrders(ctx context.Context, db DBTX, arg MoveOrdersParams)
 	return err
 }
 
+const ReadFacts = `-- name: ReadFacts :many
+SELECT o.id, o.customer_account, o.merchant_account, o.location, o.slot_id, o.currency, o.total,
+       o.client_reference, o.metadata, o.created_at,
+       lines.skus::uuid[] AS skus, lines.quantities::bigint[] AS quantities,
+       lines.unit_prices::bigint[] AS unit_prices
+  FROM (SELECT unnest($1::uuid[]) AS tenant_id, unnest($2::uuid[]) AS id) AS u
+  JOIN orders o ON o.tenant_id = u.tenant_id AND o.id = u.id
+ CROSS JOIN LATERAL (
+       SELECT array_agg(l.sku_id ORDER BY l.sku_id) AS skus,
+              array_agg(l.quantity ORDER BY l.sku_id) AS quantities,
+              array_agg(l.unit_price ORDER BY l.sku_id) AS unit_prices
+         FROM order_lines l
+        WHERE l.tenant_id = o.tenant_id AND l.order_id = o.id) AS lines
+`
+
+type ReadFactsParams struct {
+	Tenants []uuid.UUID
+	Ids     []uuid.UUID
+}
+
+type ReadFactsRow struct {
+	ID              uuid.UUID
+	CustomerAccount uuid.UUID
+	MerchantAccount uuid.UUID
+	Location        string
+	SlotID          *uuid.UUID
+	Currency        string
+	Total           int64
+	ClientReference *string
+	Metadata        []byte
+	CreatedAt       time.Time
+	Skus            []uuid.UUID
+	Quantities      []int64
+	UnitPrices      []int64
+}
+
+// ReadFacts reads what never changes of orders, with their lines. No query writes these columns but
+// InsertOrders and InsertLines.
+func (q *Queries) ReadFacts(ctx context.Context, db DBTX, arg ReadFactsParams) ([]ReadFactsRow, error) {
+	rows, err := db.Query(ctx, ReadFacts, arg.Tenants, arg.Ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ReadFactsRow
+	for rows.Next() {
+		var i ReadFactsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.CustomerAccount,
+			&i.MerchantAccount,
+			&i.Location,
+			&i.SlotID,
+			&i.Currency,
+			&i.Total,
+			&i.ClientReference,
+			&i.Metadata,
+			&i.CreatedAt,
+			&i.Skus,
+			&i.Quantities,
+			&i.UnitPrices,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const ReadLines = `-- name: ReadLines :many
 SELECT l.tenant_id, l.order_id, l.sku_id, l.quantity, l.unit_price
   FROM (SELECT unnest($1::uuid[]) AS tenant_id, unnest($2::uuid[]) AS id) AS u

@@ -461,6 +461,61 @@ func (q *Queries) NoteSteps(ctx context.Context, db DBTX, arg NoteStepsParams) (
 	return items, nil
 }
 
+const ReadFacts = `-- name: ReadFacts :many
+SELECT t.id, t.from_account, t.to_account, t.amount, t.currency, t.client_reference, t.metadata, t.reverses,
+       t.created_at
+  FROM (SELECT unnest($1::uuid[]) AS tenant_id, unnest($2::uuid[]) AS id) AS u
+  JOIN transfers t ON t.tenant_id = u.tenant_id AND t.id = u.id
+`
+
+type ReadFactsParams struct {
+	Tenants []uuid.UUID
+	Ids     []uuid.UUID
+}
+
+type ReadFactsRow struct {
+	ID              uuid.UUID
+	FromAccount     uuid.UUID
+	ToAccount       uuid.UUID
+	Amount          int64
+	Currency        string
+	ClientReference *string
+	Metadata        []byte
+	Reverses        *uuid.UUID
+	CreatedAt       time.Time
+}
+
+// ReadFacts reads what never changes of transfers. No query writes these columns but InsertTransfers.
+func (q *Queries) ReadFacts(ctx context.Context, db DBTX, arg ReadFactsParams) ([]ReadFactsRow, error) {
+	rows, err := db.Query(ctx, ReadFacts, arg.Tenants, arg.Ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ReadFactsRow
+	for rows.Next() {
+		var i ReadFactsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.FromAccount,
+			&i.ToAccount,
+			&i.Amount,
+			&i.Currency,
+			&i.ClientReference,
+			&i.Metadata,
+			&i.Reverses,
+			&i.CreatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const ReadTransfers = `-- name: ReadTransfers :many
 SELECT t.tenant_id, t.id, t.from_account, t.to_account, t.amount, t.currency, t.state, t.version, t.reason, t.client_reference, t.metadata, t.reverses, t.reversed, t.risk_reference, t.attempts, t.notification, t.wake_at, t.promise_at, t.created_at, t.updated_at, t.payout, t.payout_try, t.rail_reference, t.lane, t.sent, t.failures
   FROM (SELECT unnest($1::uuid[]) AS tenant_id, unnest($2::uuid[]) AS id) AS u
