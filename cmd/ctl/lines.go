@@ -25,6 +25,7 @@ const (
 	limitHeader      = "DEPENDENCY\tPLACES\tVERSION\tSET BY\tSET AT\tREASON"
 	postureHeader    = "CURRENCY\tOPEN UP TO (MINOR UNITS)\tVERSION\tSET BY\tSET AT\tREASON"
 	queueHeader      = "QUEUE\tLANE 1\tLANE 2\tLANE 3\tLANE 4"
+	eventTypeHeader  = "TYPE\tMEANING"
 	deadHeader       = "AT\tKIND\tID\tWHAT\tREASON\tATTEMPTS\tLAST ERROR"
 )
 
@@ -165,6 +166,13 @@ func (l queueLine) cells() []string {
 	}
 	return cells
 }
+
+type eventTypeLine struct {
+	Type        string `json:"type"`
+	Description string `json:"description"`
+}
+
+func (l eventTypeLine) cells() []string { return []string{l.Type, l.Description} }
 
 type deadLine struct {
 	At        time.Time `json:"at"`

@@ -22,6 +22,7 @@ type cli struct {
 	Posture     postureCmd       `cmd:"" help:"Read and set what happens to a tenant's transfers when the risk service cannot be asked."`
 	Queues      queuesCmd        `cmd:"" help:"Print for how long the oldest due work of each queue and lane has waited."`
 	DeadLetters deadCmd          `cmd:"" help:"Print transfers, orders and jobs that were given up, the latest first."`
+	Events      eventsCmd        `cmd:"" help:"Print which messages leave, and the JSON Schemas that they fit."`
 	Config      configCmd        `cmd:"" help:"Print every setting as this environment sets it, secrets hidden."`
 	Version     kong.VersionFlag `help:"Print the version and exit."`
 }
