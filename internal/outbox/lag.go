@@ -58,10 +58,12 @@ func ReadLag(ctx context.Context, db outboxdb.DBTX, consumers ...string) (Lag, e
 		return Lag{}, fmt.Errorf("read lag of the log: %w", err)
 	}
 	lag := Lag{Outbox: seconds(row.OutboxSeconds), Last: row.Last}
-	for i, name := range row.Sinks {
-		lag.Sinks = append(lag.Sinks, SinkLag{
-			Name: name, Events: row.Last - row.SinksLast[i], Age: seconds(row.SinksSeconds[i]),
-		})
+	sinks, err := q.SystemSinks(ctx, db)
+	if err != nil {
+		return Lag{}, fmt.Errorf("read lag of sinks: %w", err)
+	}
+	for _, s := range sinks {
+		lag.Sinks = append(lag.Sinks, SinkLag{Name: s.Name, Events: s.Places, Age: seconds(s.Seconds)})
 	}
 	due, err := q.SystemConsumers(ctx, db, consumers)
 	if err != nil {
