@@ -48,7 +48,10 @@ var layers = []layer{
 	{"server", []string{"internal/privatepg"}, []string{"leaf"}},
 	{
 		"mechanism",
-		[]string{"internal/cloudevent", "internal/idempotency", "internal/outbox", "internal/tenancy"},
+		[]string{
+			"internal/broker", "internal/cloudevent", "internal/idempotency", "internal/outbox",
+			"internal/tenancy",
+		},
 		[]string{"leaf", "platform", "mechanism"},
 	},
 	{
