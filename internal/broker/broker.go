@@ -26,6 +26,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -40,8 +41,9 @@ const (
 	// pingEvery and pingsOut are how a connection is noticed over which nothing comes any more: after 15 s.
 	pingEvery = 5 * time.Second
 	pingsOut  = 2
-	// writeMax bounds a write to the connection. nats.go writes under its lock and knows no context there.
-	writeMax = time.Second
+	// writeMax bounds a write to the connection, which nats.go does under its lock and without a context.
+	// With two of them a Publish that is out of time still ends within the lease of a sink.
+	writeMax = 500 * time.Millisecond
 	// keepNothing is how many bytes are kept while the server is away: a negative number is none.
 	keepNothing = -1
 	// forEver is how often nats.go tries to connect again.
@@ -125,6 +127,8 @@ type link struct {
 	nc     *nats.Conn
 	js     jetstream.JetStream
 	stream streamState
+	// closing says that the end is our wish.
+	closing atomic.Bool
 	// ended is closed when the connection will not come back.
 	ended chan struct{}
 }
@@ -168,6 +172,7 @@ func (b *Broker) Close() {
 }
 
 func (l *link) close() {
+	l.closing.Store(true)
 	l.nc.Close()
 	<-l.ended
 }
@@ -251,7 +256,7 @@ func (b *Broker) options(ctx context.Context, l *link, failed chan<- error) []na
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { b.health.told(ctx, err) }),
 		nats.ClosedHandler(func(nc *nats.Conn) {
-			if err := nc.LastError(); err != nil {
+			if err := nc.LastError(); err != nil && !l.closing.Load() {
 				b.health.told(ctx, err)
 			}
 			close(l.ended)

@@ -1,9 +1,11 @@
 package broker_test
 
 import (
+	"context"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/holdfast/internal/broker"
+	"example.com/holdfast/internal/cloudevent"
 	"example.com/holdfast/internal/condition"
 )
 
@@ -96,6 +99,7 @@ func TestNothingIsKeptForAServerThatComesBack(t *testing.T) {
 	s.stop()
 	b.becomesUnhealthy(t)
 	require.Error(t, b.Publish(t.Context(), history(of[1], 1)))
+	require.Error(t, b.SendAnyway(message(of[1], 1)), "a server may go between the look and the sending")
 	s.start(t)
 	require.Eventually(t, func() bool { return b.log.count("broker is there") == 2 }, waitMax, look)
 	require.NoError(t, b.Publish(t.Context(), history(of[0], 2)))
@@ -127,6 +131,28 @@ func TestAServerThatRefusesUsLaterIsAskedForEver(t *testing.T) {
 	s.options.Password = "secret"
 	s.start(t)
 	b.becomesHealthy(t)
+}
+
+func TestAComplaintAboutEachMessageIsLoggedOnce(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, func(o *server.Options) {
+		o.Users = []*server.User{{Username: "holdfast", Password: "secret", Permissions: &server.Permissions{
+			Publish: &server.SubjectPermission{Deny: []string{"holdfast.>"}},
+		}}}
+	})
+	b := connect(t, "nats://holdfast:secret@"+s.url()[len("nats://"):])
+	of := aggregates(3)
+	messages := []cloudevent.Message{message(of[0], 1), message(of[1], 1), message(of[2], 1)}
+	messages[1].Type, messages[2].Type = "thing.ended", "thing.lost" // each is another complaint
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- b.Publish(ctx, messages) }()
+	require.Eventually(t, func() bool { return b.log.count("broker complains") > 0 }, waitMax, look)
+	require.Eventually(t, func() bool { return strings.Contains(b.LastError(), "thing.lost") }, waitMax, look)
+	cancel()
+	require.Error(t, <-done)
+	b.Close() // after it nothing is logged any more
+	require.Equal(t, 1, b.log.count("broker complains"))
 }
 
 func TestAConnectionThatTheServerEndsForGoodIsMadeAgain(t *testing.T) {

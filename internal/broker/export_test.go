@@ -1,5 +1,11 @@
 package broker
 
+import (
+	"fmt"
+
+	"example.com/holdfast/internal/cloudevent"
+)
+
 // InFlightMax is what tests compare with.
 const InFlightMax = inFlightMax
 
@@ -14,3 +20,12 @@ func (b *Broker) Sent() uint64 { return b.link.nc.Stats().OutMsgs }
 
 // Reconnects is how often the server was reached again, whatever it said then.
 func (b *Broker) Reconnects() uint64 { return b.link.nc.Stats().Reconnects }
+
+// SendAnyway sends a message without looking whether the server is there.
+func (b *Broker) SendAnyway(m cloudevent.Message) error {
+	_, err := b.link.js.PublishMsgAsync(toMsg(m))
+	return err
+}
+
+// LastError is the last one that the connection has heard of.
+func (b *Broker) LastError() string { return fmt.Sprint(b.link.nc.LastError()) }

@@ -102,19 +102,21 @@ func TestWhatIsNotAcknowledgedEndsWithTheTimeOfTheCaller(t *testing.T) {
 	t.Parallel()
 	s := newStub(t)
 	b := connect(t, s.url())
+	b.becomesHealthy(t)
+	messages := history(aggregates(1)[0], 2)
+	left, leave := context.WithCancel(t.Context())
+	leave()
+	require.ErrorIs(t, b.Publish(left, messages), context.Canceled)
+	require.True(t, b.Healthy(), "who left says nothing about the broker")
+	s.nothingMore(t)
+
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	messages := history(aggregates(1)[0], 2)
 	err := b.Publish(ctx, messages)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.ErrorContains(t, err, messages[0].ID)
 	require.False(t, b.Healthy(), "it took nothing")
 	require.Equal(t, messages[0].ID, id(s.next(t)))
-	s.nothingMore(t)
-
-	left, leave := context.WithCancel(t.Context())
-	leave()
-	require.ErrorIs(t, b.Publish(left, messages), context.Canceled)
 	s.nothingMore(t)
 }
 
