@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"example.com/holdfast/internal/cloudevent"
 	"example.com/holdfast/internal/config"
 	"example.com/holdfast/internal/outbox"
 	"example.com/holdfast/internal/telemetry"
@@ -32,6 +33,9 @@ type departures struct {
 	relay *outbox.Relay
 	bell  *outbox.Bell
 	lag   atomic.Pointer[seenLag]
+	// sink is that of the broker, and publisher its way there; nil without one.
+	sink      *outbox.Sink
+	publisher *publisher
 
 	cancel context.CancelFunc
 	group  sync.WaitGroup
@@ -43,7 +47,9 @@ type seenLag struct {
 	at time.Time
 }
 
-func newDepartures(ctx context.Context, cfg config.Config, env Env) (*departures, error) {
+func newDepartures(
+	ctx context.Context, cfg config.Config, env Env, encoder *cloudevent.Encoder,
+) (*departures, error) {
 	d := &departures{env: env}
 	var errs [2]error
 	d.pool, errs[0] = eventsPool(ctx, cfg)
@@ -54,6 +60,7 @@ func newDepartures(ctx context.Context, cfg config.Config, env Env) (*departures
 	d.relay = &outbox.Relay{Pool: d.pool, Log: env.Log}
 	d.bell = &outbox.Bell{Pool: d.bells, Log: env.Log}
 	d.lag.Store(&seenLag{at: env.Now()})
+	d.sink, d.publisher = newBrokerSink(cfg, env, encoder, d)
 	env.Metrics.WatchOutbox(d.behind)
 	return d, nil
 }
@@ -61,6 +68,9 @@ func newDepartures(ctx context.Context, cfg config.Config, env Env) (*departures
 func (d *departures) start(ctx context.Context) {
 	d.bell.Start(ctx)
 	d.relay.Start(ctx)
+	if d.sink != nil {
+		d.sink.Start(ctx)
+	}
 	ctx, d.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	d.group.Go(func() { d.look(ctx) })
 }
@@ -68,6 +78,10 @@ func (d *departures) start(ctx context.Context) {
 func (d *departures) stop() {
 	d.cancel()
 	d.group.Wait()
+	if d.sink != nil {
+		d.sink.Stop()
+		d.publisher.close()
+	}
 	d.relay.Stop()
 	d.bell.Stop()
 	d.bells.Close()

@@ -69,9 +69,6 @@ func NewWorker(ctx context.Context, cfg config.Config, env Env, via Transports) 
 	if w.out, err = newDependencies(cfg, env, via, w.ops); err != nil {
 		return nil, err
 	}
-	if w.events, err = newDepartures(ctx, cfg, env); err != nil {
-		return nil, err
-	}
 	w.transfers = transfer.NewService(transfer.Config{
 		Pool: w.domain, Risk: risk.New(w.out.risk.Client), Rail: payout.New(w.out.payout.Client),
 		Notify: notify.New(w.out.notify.Client), Metrics: env.Metrics, Log: env.Log,
@@ -81,6 +78,10 @@ func NewWorker(ctx context.Context, cfg config.Config, env Env, via Transports) 
 		Pool: w.domain, Payments: NewPayments(w.transfers), Metrics: env.Metrics, Log: env.Log,
 		Instance: env.Instance, Now: env.Now,
 	})
+	w.events, err = newDepartures(ctx, cfg, env, newEncoder(cfg, w.transfers, w.orders))
+	if err != nil {
+		return nil, err
+	}
 	workers := river.NewWorkers()
 	w.transfers.AddWorkers(workers)
 	w.orders.AddWorkers(workers)

@@ -52,6 +52,9 @@ type Config struct {
 	// PayoutCallbackSecret is what the payout rail signs its callbacks with: 24 bytes or more in base64,
 	// perhaps after "whsec_". Without one no callback is taken.
 	PayoutCallbackSecret string `env:"HOLDFAST_PAYOUT_CALLBACK_SECRET" secret:"true"`
+	// PublicURL is where clients reach the public API, such as https://api.example.com: events name their
+	// schemas by it. Without it they name them by paths.
+	PublicURL string `env:"HOLDFAST_PUBLIC_URL"`
 	// NATSURL is where the broker is that events are sent to: a nats, tls, ws or wss URL, or several of one
 	// cluster, separated by commas. It may hold user and password, or a token. Empty: no events are sent.
 	NATSURL string `env:"HOLDFAST_NATS_URL" secret:"true"`
@@ -180,6 +183,8 @@ func (c Config) validate() error {
 		err := payout.CheckSecret(c.PayoutCallbackSecret)
 		check(err == nil, "HOLDFAST_PAYOUT_CALLBACK_SECRET: %w", err)
 	}
+	check(c.PublicURL == "" || isPublicURL(c.PublicURL),
+		"HOLDFAST_PUBLIC_URL has to be http:// or https:// and a host, without a slash at the end")
 	check(c.NATSURL == "" || serversOf(c.NATSURL) != nil,
 		"HOLDFAST_NATS_URL has to be nats://, tls://, ws:// or wss:// and a host, or several by commas")
 	check(streamName.MatchString(c.NATSStream),
@@ -231,6 +236,13 @@ func hidePassword(raw string) string {
 		return hidden
 	}
 	return u.Redacted()
+}
+
+// isPublicURL says whether paths of the API can follow an URL.
+func isPublicURL(raw string) bool {
+	u, err := url.Parse(raw)
+	return err == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "https") && u.User == nil &&
+		u.RawQuery == "" && u.Fragment == "" && !strings.HasSuffix(raw, "/")
 }
 
 // serversOf reads the URLs of the broker, or returns nil if one is none.

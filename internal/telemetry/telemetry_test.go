@@ -61,6 +61,7 @@ func TestEveryCounterCounts(t *testing.T) {
 	m.BatchSize("accept", 7)
 	m.Call("risk_api", "screen", "ok", time.Millisecond)
 	m.Request("GET /v1/transfers", "200", time.Millisecond)
+	m.SinkRound("broker", 5, true)
 	got := gather(t, m)
 	for name, want := range map[string]float64{
 		"holdfast_stale_moves_total":           1,
@@ -71,6 +72,7 @@ func TestEveryCounterCounts(t *testing.T) {
 		"holdfast_reaper_jobs_total":           4,
 		"holdfast_requests_shed_total":         1,
 		"holdfast_dependency_calls_total":      1,
+		"holdfast_sink_events_total":           5,
 	} {
 		require.Contains(t, got, name)
 		require.InDelta(t, want, got[name].GetMetric()[0].GetCounter().GetValue(), 0, name)
