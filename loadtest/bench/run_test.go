@@ -75,6 +75,7 @@ func TestAWholeRunMeasuresEveryPhase(t *testing.T) {
 		"holdfast: order, placed to ended, 8 callers", "holdfast: order, half of that rate",
 		"holdfast, silent: events leave, round 1, 8 callers",
 		"holdfast, logged: events leave, round 1, 8 callers",
+		"holdfast, published: events leave, round 1, 8 callers",
 	} {
 		require.True(t, names[name], "no phase %q in %v", name, names)
 	}
