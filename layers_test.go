@@ -49,7 +49,8 @@ var layers = []layer{
 	{
 		"mechanism",
 		[]string{
-			"internal/cloudevent", "internal/idempotency", "internal/outbox", "internal/tenancy", "internal/webhook",
+			"internal/broker", "internal/cloudevent", "internal/idempotency", "internal/outbox",
+			"internal/tenancy", "internal/webhook",
 		},
 		[]string{"leaf", "platform", "mechanism"},
 	},

@@ -146,7 +146,8 @@ func TestModuleReplacesNothing(t *testing.T) {
 // the others. ctl alone may link testing: the library that downloads a PostgreSQL imports it.
 func TestCommandsLinkNoTestCode(t *testing.T) {
 	t.Parallel()
-	ever := regexp.MustCompile(`^(github\.com/stretchr/testify|pgregory\.net/rapid)|/internal/pgtest$`)
+	ever := regexp.MustCompile(
+		`^(github\.com/(stretchr/testify|nats-io/nats-server)|pgregory\.net/rapid)|/internal/pgtest$`)
 	inProduction := regexp.MustCompile(`^testing$|/internal/privatepg|/loadtest/`)
 	commands, err := filepath.Glob("cmd/*")
 	require.NoError(t, err)

@@ -26,6 +26,8 @@ const (
 	// three leases have a connection each: a slow reaper or a person must not make them late, since a
 	// worker whose lease ends stops calling.
 	opsConns = 6
+	// eventsConns is the size of the pool for events on their way out.
+	eventsConns = 6
 )
 
 // poolSettings are what differs between the pools.
@@ -44,7 +46,7 @@ func openPool(ctx context.Context, url string, set poolSettings) (*pgxpool.Pool,
 	if err != nil {
 		return nil, fmt.Errorf("read database url of pool %s: %w", set.name, err)
 	}
-	cfg.MaxConns, cfg.MinConns = set.size, min(set.size, 2)
+	cfg.MaxConns, cfg.MinConns = set.size, min(set.size-1, 2)
 	cfg.ConnConfig.ConnectTimeout = connectMax
 	cfg.AfterConnect = func(_ context.Context, c *pgx.Conn) error {
 		pgtx.RegisterTypes(c.TypeMap())
@@ -107,4 +109,16 @@ func opsPool(ctx context.Context, cfg config.Config) (*pgxpool.Pool, error) {
 	return openPool(ctx, cfg.DatabaseURL, poolSettings{
 		name: "ops", size: opsConns, params: map[string]string{"lock_timeout": workLockMax, "jit": "off"},
 	})
+}
+
+// eventsPool is for events on their way out: what they wait for keeps nobody else waiting.
+func eventsPool(ctx context.Context, cfg config.Config) (*pgxpool.Pool, error) {
+	return openPool(ctx, cfg.DatabaseURL, poolSettings{
+		name: "events", size: eventsConns, params: domainParams(workLockMax),
+	})
+}
+
+// bellPool has the connection on which a process hears that the log of events has grown.
+func bellPool(ctx context.Context, cfg config.Config) (*pgxpool.Pool, error) {
+	return openPool(ctx, cfg.DatabaseURL, poolSettings{name: "bell", size: 1, listens: true})
 }

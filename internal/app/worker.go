@@ -21,6 +21,7 @@ import (
 	"example.com/holdfast/internal/outbound/notify"
 	"example.com/holdfast/internal/outbound/payout"
 	"example.com/holdfast/internal/outbound/risk"
+	"example.com/holdfast/internal/outbox"
 	"example.com/holdfast/internal/pgtx"
 	"example.com/holdfast/internal/telemetry"
 	"example.com/holdfast/internal/tenancy"
@@ -46,6 +47,7 @@ type Worker struct {
 	orders    *order.Service
 	instance  *jobqueue.Instance
 	out       dependencies
+	events    *departures
 	client    *river.Client[pgx.Tx]
 	admin     *listener
 	draining  atomic.Bool
@@ -76,6 +78,10 @@ func NewWorker(ctx context.Context, cfg config.Config, env Env, via Transports) 
 		Pool: w.domain, Payments: NewPayments(w.transfers), Metrics: env.Metrics, Log: env.Log,
 		Instance: env.Instance, Now: env.Now,
 	})
+	w.events, err = newDepartures(ctx, cfg, env, newEncoder(cfg, w.transfers, w.orders))
+	if err != nil {
+		return nil, err
+	}
 	workers := river.NewWorkers()
 	w.transfers.AddWorkers(workers)
 	w.orders.AddWorkers(workers)
@@ -122,6 +128,7 @@ func (w *Worker) Start(ctx context.Context) error {
 	}
 	w.transfers.Start(ctx)
 	w.orders.Start(ctx)
+	w.events.start(ctx)
 	if err := w.client.Start(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("start job client: %w", err)
 	}
@@ -148,6 +155,7 @@ func (w *Worker) Stop(ctx context.Context) error {
 	err := errors.Join(w.finish(ctx), w.out.stop(ctx), w.instance.Stop(context.WithoutCancel(ctx)))
 	w.orders.Stop()
 	w.transfers.Stop()
+	w.events.stop()
 	if w.admin != nil {
 		err = errors.Join(err, w.admin.stop(ctx))
 	}
@@ -205,5 +213,6 @@ func (w *Worker) cleanUp(ctx context.Context) error {
 		_, err := idempotency.DeleteExpired(ctx, tx)
 		return err
 	})
-	return errors.Join(err, w.transfers.CleanUp(ctx))
+	_, forgetErr := outbox.Forget(ctx, w.ops)
+	return errors.Join(err, forgetErr, w.transfers.CleanUp(ctx))
 }

@@ -53,7 +53,15 @@ var (
 			"needs the dependency waits. Look at the dependency first.",
 		Severity: Critical,
 	}
+	BrokerAway = Condition{
+		Name:  "broker_away",
+		Title: "The broker does not take events",
+		Text: "There is no connection to the broker, or it refuses what it is given. Consumers of the " +
+			"stream hear nothing new. Nothing is lost: events wait in the log, for as long as it keeps " +
+			"them, and go out when the broker is back.",
+		Severity: Warning,
+	}
 )
 
 // All returns every condition.
-func All() []Condition { return []Condition{DependencySaturated, BreakerOpen} }
+func All() []Condition { return []Condition{DependencySaturated, BreakerOpen, BrokerAway} }

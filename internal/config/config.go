@@ -12,6 +12,8 @@ import (
 	"net/url"
 	"os"
 	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -50,6 +52,16 @@ type Config struct {
 	// PayoutCallbackSecret is what the payout rail signs its callbacks with: 24 bytes or more in base64,
 	// perhaps after "whsec_". Without one no callback is taken.
 	PayoutCallbackSecret string `env:"HOLDFAST_PAYOUT_CALLBACK_SECRET" secret:"true"`
+	// PublicURL is where clients reach the public API, such as https://api.example.com: events name their
+	// schemas by it. Without it they name them by paths.
+	PublicURL string `env:"HOLDFAST_PUBLIC_URL"`
+	// NATSURL is where the broker is that events are sent to: a nats, tls, ws or wss URL, or several of one
+	// cluster, separated by commas. It may hold user and password, or a token. Empty: no events are sent.
+	NATSURL string `env:"HOLDFAST_NATS_URL" secret:"true"`
+	// NATSStream is the stream that takes the events; it is made if there is none.
+	NATSStream string `env:"HOLDFAST_NATS_STREAM" envDefault:"HOLDFAST"`
+	// NATSCreds is the path of a credentials file for the broker.
+	NATSCreds string `env:"HOLDFAST_NATS_CREDS"`
 	// DBLimit is how many jobs of pure database work a worker has in hand.
 	DBLimit int `env:"HOLDFAST_DB_LIMIT" envDefault:"40"`
 
@@ -92,6 +104,9 @@ const (
 	notifyLimit = 20
 	payoutLimit = 8
 )
+
+// streamName is what a stream of the broker may be called.
+var streamName = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 
 // Defaults is the configuration of an empty environment.
 func Defaults() (Config, error) { return Load(nil) }
@@ -168,6 +183,12 @@ func (c Config) validate() error {
 		err := payout.CheckSecret(c.PayoutCallbackSecret)
 		check(err == nil, "HOLDFAST_PAYOUT_CALLBACK_SECRET: %w", err)
 	}
+	check(c.PublicURL == "" || isPublicURL(c.PublicURL),
+		"HOLDFAST_PUBLIC_URL has to be http:// or https:// and a host, without a slash at the end")
+	check(c.NATSURL == "" || serversOf(c.NATSURL) != nil,
+		"HOLDFAST_NATS_URL has to be nats://, tls://, ws:// or wss:// and a host, or several by commas")
+	check(streamName.MatchString(c.NATSStream),
+		"HOLDFAST_NATS_STREAM %q has to be of letters, digits, _ and -", c.NATSStream)
 	check(c.DBLimit > 0, "HOLDFAST_DB_LIMIT has to be positive")
 	check(c.QueueAgeMax > 0, "HOLDFAST_QUEUE_AGE_MAX has to be positive")
 	check(c.InFlightMax > 0, "HOLDFAST_IN_FLIGHT_MAX has to be positive")
@@ -186,6 +207,9 @@ func (c Config) Redacted() string {
 	}
 	if c.PayoutCallbackSecret != "" {
 		c.PayoutCallbackSecret = hidden
+	}
+	if c.NATSURL != "" {
+		c.NATSURL = hideUsers(c.NATSURL)
 	}
 	var b strings.Builder
 	list(&b, "", reflect.ValueOf(c))
@@ -212,4 +236,39 @@ func hidePassword(raw string) string {
 		return hidden
 	}
 	return u.Redacted()
+}
+
+// isPublicURL says whether paths of the API can follow an URL.
+func isPublicURL(raw string) bool {
+	u, err := url.Parse(raw)
+	return err == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "https") && u.User == nil &&
+		u.RawQuery == "" && u.Fragment == "" && !strings.HasSuffix(raw, "/")
+}
+
+// serversOf reads the URLs of the broker, or returns nil if one is none.
+func serversOf(list string) []*url.URL {
+	var servers []*url.URL
+	for raw := range strings.SplitSeq(list, ",") {
+		u, err := url.Parse(strings.TrimSpace(raw))
+		if err != nil || u.Host == "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) {
+			return nil
+		}
+		servers = append(servers, u)
+	}
+	return servers
+}
+
+// hideUsers hides who is named in the URLs of the broker: a name without a password is a token there.
+func hideUsers(list string) string {
+	var shown []string
+	for _, u := range serversOf(list) {
+		if u.User != nil {
+			u.User = url.User("xxxxx")
+		}
+		shown = append(shown, u.String())
+	}
+	if shown == nil {
+		return hidden
+	}
+	return strings.Join(shown, ",")
 }

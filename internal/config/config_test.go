@@ -24,6 +24,9 @@ func TestAnEmptyEnvironmentGivesTheDocumentedDefaults(t *testing.T) {
 	require.Equal(t, 8, c.Payout.Limit)
 	require.Equal(t, 40, c.DBLimit)
 	require.Equal(t, config.Drain{Max: 15 * time.Second}, c.Drain)
+	require.Empty(t, c.NATSURL, "no events are sent")
+	require.Equal(t, "HOLDFAST", c.NATSStream)
+	require.Empty(t, c.NATSCreds)
 }
 
 func TestEveryProblemIsReportedAtOnce(t *testing.T) {
@@ -32,13 +35,15 @@ func TestEveryProblemIsReportedAtOnce(t *testing.T) {
 		"HOLDFAST_RISK_LIMIT=-1", "HOLDFAST_NOTIFY_TIMEOUT=0s", "HOLDFAST_LOG_FORMAT=xml",
 		"HOLDFAST_API_CONNS=0", "IDEMPOTENCY_MISMATCH_STATUS=200", "HOLDFAST_RISK_TIMEOUT=3751ms",
 		"HOLDFAST_NOTIFY_LIMIT=1001", "HOLDFAST_PAYOUT_WAIT_MAX=0s", "HOLDFAST_DRAIN_GRACE=-1s",
-		"HOLDFAST_PAYOUT_CALLBACK_SECRET=c2hvcnQ=",
+		"HOLDFAST_PAYOUT_CALLBACK_SECRET=c2hvcnQ=", "HOLDFAST_NATS_URL=http://u:c2hvcnQ=@nats",
+		"HOLDFAST_NATS_STREAM=holdfast.events",
 	})
 	for _, part := range []string{
 		"HOLDFAST_RISK_LIMIT", "HOLDFAST_NOTIFY_TIMEOUT", "xml", "every pool", "MISMATCH_STATUS 200",
 		"HOLDFAST_RISK_TIMEOUT has to be positive and at most 3.75s",
 		"HOLDFAST_NOTIFY_LIMIT has to be 1 to 1000", "HOLDFAST_PAYOUT_WAIT_MAX", "DRAIN_GRACE",
-		"HOLDFAST_PAYOUT_CALLBACK_SECRET",
+		"HOLDFAST_PAYOUT_CALLBACK_SECRET", "HOLDFAST_NATS_URL has to be",
+		`HOLDFAST_NATS_STREAM "holdfast.events"`,
 	} {
 		require.ErrorContains(t, err, part)
 	}
@@ -62,8 +67,10 @@ func TestEverySecretMayComeFromAFile(t *testing.T) {
 	c, err := config.Load([]string{
 		"DATABASE_URL_FILE=" + file("postgres://u:secret@db/x"),
 		"HOLDFAST_PAYOUT_CALLBACK_SECRET_FILE=" + file(secret),
+		"HOLDFAST_NATS_URL_FILE=" + file("nats://u:secret@nats"),
 	})
 	require.NoError(t, err)
+	require.Equal(t, "nats://u:secret@nats", c.NATSURL)
 	require.Equal(t, "postgres://u:secret@db/x", c.DatabaseURL)
 	require.Equal(t, secret, c.PayoutCallbackSecret)
 
@@ -82,6 +89,8 @@ func TestRedactedListsEverySettingWithoutItsSecrets(t *testing.T) {
 	c, err := config.Load([]string{
 		"DATABASE_URL=postgres://u:secret@db/x", "HOLDFAST_RISK_URL=http://risk",
 		"HOLDFAST_PAYOUT_CALLBACK_SECRET=" + secret,
+		"HOLDFAST_NATS_URL=nats://u:secret@a:4222, tls://secrettoken@b,nats://c",
+		"HOLDFAST_NATS_CREDS=/creds",
 	})
 	require.NoError(t, err)
 	text := c.Redacted()
@@ -90,6 +99,24 @@ func TestRedactedListsEverySettingWithoutItsSecrets(t *testing.T) {
 	require.Contains(t, text, "HOLDFAST_RISK_URL=http://risk\n")
 	require.Contains(t, text, "HOLDFAST_NOTIFY_WAIT_MAX=250ms\n")
 	require.Contains(t, text, "HOLDFAST_PAYOUT_LIMIT=8\n")
+	require.Contains(t, text, "HOLDFAST_NATS_URL=nats://xxxxx@a:4222,tls://xxxxx@b,nats://c\n")
+	require.Contains(t, text, "HOLDFAST_NATS_STREAM=HOLDFAST\nHOLDFAST_NATS_CREDS=/creds\n")
 	require.NotContains(t, text, "secret")
 	require.NotContains(t, text, secret)
+}
+
+func TestAServerOfTheBrokerNamesItsProtocol(t *testing.T) {
+	t.Parallel()
+	for _, url := range []string{"nats://n", "tls://u:p@n:4222", "ws://n,wss://m", "nats://[::1]:4222"} {
+		_, err := config.Load([]string{"HOLDFAST_NATS_URL=" + url})
+		require.NoError(t, err, url)
+	}
+	for _, url := range []string{
+		"n:4222", "u:secret@n:4222", "http://n", "nats://", "nats://n,", "nats://u:secret@n:port",
+	} {
+		_, err := config.Load([]string{"HOLDFAST_NATS_URL=" + url})
+		require.ErrorContains(t, err, "HOLDFAST_NATS_URL", url)
+		require.NotContains(t, err.Error(), "secret")
+		require.NotContains(t, config.Config{NATSURL: url}.Redacted(), "secret")
+	}
 }

@@ -28,11 +28,10 @@ func As(ctx context.Context, c Caller) context.Context { return context.WithValu
 
 // Begin does what the caller of a context wants done before its call is sent.
 func Begin(ctx context.Context) error {
-	c, _ := ctx.Value(callerKey{}).(Caller)
-	if c.Before == nil {
-		return nil
+	if before := callerOf(ctx).Before; before != nil {
+		return before(ctx)
 	}
-	return c.Before(ctx)
+	return nil
 }
 
 // IsRepeat reports whether the calls of a context are repeats.

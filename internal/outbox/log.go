@@ -19,8 +19,9 @@ const (
 	// logKept is how long the log keeps an event, which is how long a reader may be away. The events
 	// themselves are kept for ever.
 	logKept = 30 * 24 * time.Hour
-	// forgetBatchRows bounds one transaction of Forget.
+	// forgetBatchRows bounds one transaction of Forget, and forgetRoundsMax how many of them there are.
 	forgetBatchRows = 1_000
+	forgetRoundsMax = 50
 )
 
 // Logged is an event with its place in the log.
@@ -88,8 +89,20 @@ func ReadExtent(ctx context.Context, db outboxdb.DBTX) (Extent, error) {
 }
 
 // Forget deletes from the log, oldest first, what it has kept for long enough. It returns how many rows it
-// deleted, at most forgetBatchRows.
+// deleted, at most forgetBatchRows times forgetRoundsMax.
 func Forget(ctx context.Context, pool *pgxpool.Pool) (int, error) {
+	total := 0
+	for range forgetRoundsMax {
+		gone, err := forgetBatch(ctx, pool)
+		total += gone
+		if err != nil || gone < forgetBatchRows {
+			return total, err
+		}
+	}
+	return total, nil
+}
+
+func forgetBatch(ctx context.Context, pool *pgxpool.Pool) (int, error) {
 	var gone int32
 	err := pgtx.Run(ctx, pool, "forget log", func(ctx context.Context, tx pgx.Tx) error {
 		var err error
@@ -100,37 +113,3 @@ func Forget(ctx context.Context, pool *pgxpool.Pool) (int, error) {
 	})
 	return int(gone), err
 }
-
-// Lag is how far the way out is behind.
-type Lag struct {
-	// Outbox is how long the oldest event waits that has no place in the log yet.
-	Outbox time.Duration
-	// Last is the last place of the log.
-	Last  int64
-	Sinks []SinkLag
-}
-
-// SinkLag is how far one sink is behind.
-type SinkLag struct {
-	Name string
-	// Events is how many places it is behind, and Age since when the oldest of them has been in the log.
-	Events int64
-	Age    time.Duration
-}
-
-// ReadLag reads how far the way out is behind, by Postgres's clock.
-func ReadLag(ctx context.Context, db outboxdb.DBTX) (Lag, error) {
-	row, err := outboxdb.New().SystemLag(ctx, db)
-	if err != nil {
-		return Lag{}, fmt.Errorf("read lag of the outbox: %w", err)
-	}
-	lag := Lag{Outbox: seconds(row.OutboxSeconds), Last: row.Last}
-	for i, name := range row.Sinks {
-		lag.Sinks = append(lag.Sinks, SinkLag{
-			Name: name, Events: row.Last - row.SinksLast[i], Age: seconds(row.SinksSeconds[i]),
-		})
-	}
-	return lag, nil
-}
-
-func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

@@ -94,7 +94,8 @@ func (r *Relay) relay(ctx context.Context) (bool, error) {
 	var moved int
 	err := pgtx.Pipeline(ctx, r.Pool, "relay events",
 		func(read *pgx.Batch) {
-			pgtx.Read(read, func(h struct{ Last int64 }) { heads = append(heads, h.Last) }, outboxdb.SystemLockHead)
+			pgtx.Read(read, func(h struct{ Last int64 }) { heads = append(heads, h.Last) },
+				outboxdb.SystemLockHead)
 		},
 		func(write *pgx.Batch) error {
 			if len(heads) == 0 {

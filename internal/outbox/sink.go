@@ -24,12 +24,14 @@ const (
 	// sinkLook is how often a sink looks at the log without being rung for, and whether it may hold a sink
 	// that another one holds.
 	sinkLook = time.Second
+	// sinkWarnEvery is how many failures in a row there are to a warning: about one a minute.
+	sinkWarnEvery = 60
 	// sinkStatementMax bounds each statement of a sink.
 	sinkStatementMax = 2 * time.Second
 )
 
-// Sink hands every event of the log to Publish, between Start and Stop: at least once, each aggregate's in the
-// order of seq, by one process at a time. It remembers in Postgres how far it is.
+// Sink hands every event of the log to Publish, between Start and Stop: at least once, each aggregate's in
+// the order of seq, by one process at a time. It remembers in Postgres how far it is.
 type Sink struct {
 	// Name is the sink's in the database; Holder names the process.
 	Name, Holder string
@@ -97,34 +99,47 @@ func (s *Sink) serve(ctx context.Context, h held) error {
 	failures := 0
 	for ctx.Err() == nil {
 		rung := s.Bell.Next()
-		events, err := ReadWholeLog(ctx, s.Pool, h.last, sinkPage)
+		next, failure, err := s.page(ctx, h)
 		if err != nil {
 			return err
 		}
-		var failure error
-		if len(events) > 0 {
-			if failure = s.publish(ctx, events); failure == nil {
-				h.last = events[len(events)-1].Place
-			}
-		}
-		kept, err := s.advance(ctx, h)
-		if err != nil || !kept {
-			return err
-		}
+		kept, err := s.advance(ctx, next)
 		switch {
-		case failure != nil && ctx.Err() == nil:
+		case err != nil || !kept:
+			return err
+		case failure != nil:
 			failures++
-			s.Log.WarnContext(ctx, "sink did not take events", slog.String("sink", s.Name),
-				slog.Int("failures", failures), slog.Any("error", failure))
-			Pause(ctx, nil, min(budget.Backoff(failures, s.Random), sinkLook))
-		case len(events) == 0:
-			failures = 0
+			s.rest(ctx, failures, failure)
+		case next == h:
 			Pause(ctx, rung, sinkLook)
 		default:
 			failures = 0
 		}
+		h = next
 	}
 	return nil
+}
+
+// page publishes the next page, and says how far the sink is then and why it was not taken.
+func (s *Sink) page(ctx context.Context, h held) (held, error, error) {
+	events, err := ReadWholeLog(ctx, s.Pool, h.last, sinkPage)
+	if err != nil || len(events) == 0 {
+		return h, nil, err
+	}
+	if failure := s.publish(ctx, events); failure != nil {
+		return h, failure, nil
+	}
+	h.last = events[len(events)-1].Place
+	return h, nil, nil
+}
+
+// rest waits after failures in a row.
+func (s *Sink) rest(ctx context.Context, failures int, failure error) {
+	if failures%sinkWarnEvery == 1 && ctx.Err() == nil {
+		s.Log.WarnContext(ctx, "sink did not take events", slog.String("sink", s.Name),
+			slog.Int("failures", failures), slog.Any("error", failure))
+	}
+	Pause(ctx, nil, min(budget.Backoff(failures, s.Random), sinkLook))
 }
 
 func (s *Sink) publish(ctx context.Context, events []Logged) error {

@@ -36,6 +36,7 @@ type Metrics struct {
 	refusals   *prometheus.CounterVec
 	requests   *prometheus.HistogramVec
 	shed       *prometheus.CounterVec
+	sent       *prometheus.CounterVec
 	watched    *watched
 }
 
@@ -76,24 +77,15 @@ func New() *Metrics {
 	m.requests = histogramVec("http_request_seconds", "Requests, by route and status.",
 		prometheus.ExponentialBuckets(0.0005, 2, 15), "route", "status")
 	m.shed = counterVec("requests_shed_total", "Requests that were refused at once, by reason.", "reason")
-	m.watched = &watched{
-		inFlight: gauge("dependency_in_flight", "Calls that hold a place at the bulkhead.", "dependency"),
-		limit: gauge("dependency_limit",
-			"Calls that may be in flight now: the least of the cap and the adapted limit.", "dependency"),
-		most: gauge("dependency_cap", "Places that the process was given.", "dependency"),
-		breaker: gauge("dependency_breaker_open",
-			"1 while the circuit breaker is not closed, half open included.", "dependency"),
-		saturated: gauge("dependency_saturated",
-			"1 when calls in flight and waiting have been at 90 % of the limit for 30 seconds.",
-			"dependency"),
-		condition: gauge("condition_active",
-			"1 for each declared condition that holds; those that do not are absent.",
-			"condition", "subject"),
-	}
+	m.sent = counterVec("sink_events_total",
+		"Events that were handed to a sink of the log, by whether all of them were taken; those that were "+
+			"not come again.", "sink", "taken")
+	m.watched = newWatched()
 	m.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		m.batches, m.moved, m.completion, m.ordered, m.orderTime, m.orderFails, m.stale, m.failed, m.illegal,
-		m.swept, m.reaped, m.calls, m.callTime, m.attempts, m.refusals, m.requests, m.shed, m.watched)
+		m.swept, m.reaped, m.calls, m.callTime, m.attempts, m.refusals, m.requests, m.shed,
+		m.sent, m.watched)
 	return m
 }
 
@@ -114,6 +106,11 @@ func counterVec(name, help string, labels ...string) *prometheus.CounterVec {
 func histogramVec(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
 	return prometheus.NewHistogramVec(
 		prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets}, labels)
+}
+
+// SinkRound counts events that were handed to a sink together.
+func (m *Metrics) SinkRound(sink string, events int, taken bool) {
+	m.sent.WithLabelValues(sink, strconv.FormatBool(taken)).Add(float64(events))
 }
 
 // Registry is where the metrics are gathered from.

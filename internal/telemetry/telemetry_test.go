@@ -61,6 +61,7 @@ func TestEveryCounterCounts(t *testing.T) {
 	m.BatchSize("accept", 7)
 	m.Call("risk_api", "screen", "ok", time.Millisecond)
 	m.Request("GET /v1/transfers", "200", time.Millisecond)
+	m.SinkRound("broker", 5, true)
 	got := gather(t, m)
 	for name, want := range map[string]float64{
 		"holdfast_stale_moves_total":           1,
@@ -71,6 +72,7 @@ func TestEveryCounterCounts(t *testing.T) {
 		"holdfast_reaper_jobs_total":           4,
 		"holdfast_requests_shed_total":         1,
 		"holdfast_dependency_calls_total":      1,
+		"holdfast_sink_events_total":           5,
 	} {
 		require.Contains(t, got, name)
 		require.InDelta(t, want, got[name].GetMetric()[0].GetCounter().GetValue(), 0, name)
@@ -144,4 +146,26 @@ func TestAttemptsTellFirstTriesFromRepeats(t *testing.T) {
 		"true":  got["holdfast_dependency_attempts_total"].GetMetric()[1].GetCounter().GetValue(),
 	})
 	require.Len(t, got["holdfast_dependency_refusals_total"].GetMetric(), 1)
+}
+
+func TestHowFarEventsAreBehindIsAskedAtEachScrape(t *testing.T) {
+	t.Parallel()
+	m := telemetry.New()
+	require.NotContains(t, gather(t, m), "holdfast_outbox_age_seconds", "nobody watches it here")
+	age := 0.0
+	m.WatchOutbox(func() telemetry.Outbox {
+		age++
+		return telemetry.Outbox{
+			Age: age, Sinks: map[string]float64{"broker": 2}, Consumers: map[string]float64{"order": 3},
+			Mismatch: map[[2]string]int{{"order", "transfer.settled"}: 4},
+		}
+	})
+	gather(t, m)
+	got := gather(t, m)
+	for name, want := range map[string]float64{
+		"holdfast_outbox_age_seconds": 2, "holdfast_sink_lag_seconds": 2, "holdfast_inbox_lag_seconds": 3,
+		"holdfast_outbox_inbox_mismatch": 4,
+	} {
+		require.InDelta(t, want, got[name].GetMetric()[0].GetGauge().GetValue(), 0, name)
+	}
 }

@@ -29,11 +29,10 @@ func (s *Service) payout(ctx context.Context, t Transfer, w work) error {
 	if err := fault.At(ctx, faultBeforePayout); err != nil {
 		return err
 	}
-	late := w.left(t.PromiseAt) <= 0
-	if late && !w.asked(t) {
+	late, first := w.left(t.PromiseAt) <= 0, !w.asked(t)
+	if late && first {
 		return s.move(ctx, w.fail(t, ReasonDeadline))
 	}
-	first := !w.asked(t)
 	receipt, err := s.askRail(ctx, &t, w, late)
 	switch {
 	case errors.Is(err, errClaimed):

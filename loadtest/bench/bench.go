@@ -86,15 +86,17 @@ type Options struct {
 	// Volatile runs PostgreSQL without fsync. The figures then mean nothing: it is for tests.
 	Volatile bool
 	// SkipPgbench, SkipNaive, SkipHoldfast and SkipOrders leave parts out. SkipHoldfast is about
-	// its transfers, SkipOrders about its orders.
-	SkipPgbench, SkipNaive, SkipHoldfast, SkipOrders bool
+	// its transfers, SkipOrders about its orders, SkipEvents about what its events cost.
+	SkipPgbench, SkipNaive, SkipHoldfast, SkipOrders, SkipEvents bool
+	// EventRounds is how often Holdfast is measured with and without events that leave, in turns.
+	EventRounds int
 }
 
 // Full is the default run: all phases, under five minutes.
 func Full() Options {
 	return Options{
 		Phase: 8 * time.Second, Ramp: 2 * time.Second, PgbenchSeconds: 5, Callers: []int{64, 256},
-		Shares: []float64{0.9, 1, 1.1}, LowRate: 150, Accounts: accountsDefault,
+		Shares: []float64{0.9, 1, 1.1}, LowRate: 150, Accounts: accountsDefault, EventRounds: 3,
 	}
 }
 
@@ -102,7 +104,7 @@ func Full() Options {
 func Quick() Options {
 	o := Full()
 	o.Phase, o.Ramp, o.PgbenchSeconds, o.Accounts = time.Second, 500*time.Millisecond, 1, 200
-	o.Callers, o.Shares = []int{64}, []float64{0.9}
+	o.Callers, o.Shares, o.EventRounds = []int{64}, []float64{0.9}, 1
 	return o
 }
 
@@ -111,7 +113,7 @@ var errNothing = errors.New("bench: nothing is left to measure")
 // Run measures and returns what it found. A phase that could not be carried out is an error; a goal that
 // was missed or an invariant that does not hold is not: the report says so.
 func Run(ctx context.Context, o Options) (Report, error) {
-	if o.SkipPgbench && o.SkipNaive && o.SkipHoldfast && o.SkipOrders {
+	if o.SkipPgbench && o.SkipNaive && o.SkipHoldfast && o.SkipOrders && o.SkipEvents {
 		return Report{}, errNothing
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, runMax, fmt.Errorf("bench took longer than %s", runMax))
@@ -163,6 +165,7 @@ func (r *run) all(ctx context.Context) error {
 		{r.o.SkipNaive, r.naive},
 		{r.o.SkipHoldfast, r.holdfast},
 		{r.o.SkipOrders, r.orders},
+		{r.o.SkipEvents, r.events},
 	} {
 		if part.skip {
 			continue

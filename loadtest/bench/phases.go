@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"time"
 
 	"example.com/holdfast/loadtest/rig"
@@ -32,6 +33,7 @@ type subject struct {
 	flow         flow
 	dependencies *dependencies
 	child        *child
+	broker       *child // of a system that publishes
 	referee      referee
 }
 
@@ -43,12 +45,21 @@ func (r *run) start(ctx context.Context, kind string) (*subject, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := prepare(ctx, kind, url); err != nil {
+		return nil, err
+	}
 	if r.o.HTTPDependencies {
 		if s.dependencies, err = startDependencies(ctx); err != nil {
 			return nil, err
 		}
 	}
 	environ := childEnviron(kind, url, r.seeds, s.dependencies)
+	if kind == kindPublished {
+		if s.broker, err = startChild(ctx, r.o, []string{kindVariable + "=" + kindBroker}); err != nil {
+			return nil, errors.Join(err, s.dependencies.close())
+		}
+		environ = append(environ, "HOLDFAST_NATS_URL="+s.broker.addr)
+	}
 	if kind == kindHoldfast && r.o.Profile != "" && !r.profiled {
 		r.profiled = true // one file has one profile: that of the transfers
 		environ = append(environ, profileVariable+"="+r.o.Profile)
@@ -65,7 +76,11 @@ func (r *run) start(ctx context.Context, kind string) (*subject, error) {
 
 func (s *subject) stop(ctx context.Context) error {
 	s.referee.Close(ctx)
-	return errors.Join(s.child.Stop(), s.dependencies.close())
+	err := s.child.Stop()
+	if s.broker != nil {
+		err = errors.Join(err, s.broker.Stop())
+	}
+	return errors.Join(err, s.dependencies.close())
 }
 
 // with runs what measures on a system of its own.
@@ -125,7 +140,12 @@ func (s *subject) warm(ctx context.Context, callers int) error {
 }
 
 // works says whether a system does more than accept.
-func works(kind string) bool { return kind == kindHoldfast || kind == kindNaive }
+func works(kind string) bool { return isHoldfast(kind) || kind == kindNaive }
+
+// isHoldfast says whether a system is API and worker as `ctl up` runs them, whatever becomes of its events.
+func isHoldfast(kind string) bool {
+	return kind == kindHoldfast || slices.Contains(eventKinds(), kind)
+}
 
 // phase loads the system, waits until all that was accepted is done, and measures.
 func (s *subject) phase(ctx context.Context, name string, p plan) (Phase, error) {

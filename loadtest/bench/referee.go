@@ -10,6 +10,7 @@ import (
 	"example.com/holdfast/internal/inventory"
 	"example.com/holdfast/internal/ledger"
 	"example.com/holdfast/internal/order"
+	"example.com/holdfast/internal/outbox"
 	"example.com/holdfast/internal/transfer"
 	"example.com/holdfast/loadtest/rig"
 )
@@ -93,6 +94,9 @@ func (r referee) window(ctx context.Context, f flow, from, to time.Time) (settle
 // Where nothing was ordered, there is no more to say about orders and stock than that there are none.
 func invariantsOf(kind string, f flow) []invariant.Invariant {
 	all := slices.Concat(ledger.Invariants(), transfer.Invariants())
+	if kind == kindLogged || kind == kindPublished {
+		all = slices.Concat(all, outbox.Invariants())
+	}
 	if f.what == orders {
 		all = slices.Concat(all, order.Invariants(), inventory.Invariants())
 	}
@@ -101,7 +105,7 @@ func invariantsOf(kind string, f flow) []invariant.Invariant {
 		case "transfer_promise_kept":
 			return !works(kind)
 		case "transfer_never_forgotten":
-			return kind != kindHoldfast
+			return !isHoldfast(kind)
 		}
 		return false
 	})

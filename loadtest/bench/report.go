@@ -136,6 +136,9 @@ type Report struct {
 	OrdersPlacedPerSecond    float64 `json:"orders_placed_per_second"`
 	OrdersConfirmedPerSecond float64 `json:"orders_confirmed_per_second"`
 	TransfersPerOrder        float64 `json:"transfers_per_order"`
+
+	// Events are what it costs that events leave: one for each way out, each measured in turns with the rest.
+	Events []EventCost `json:"events"`
 }
 
 // sustained is the best rate of settling transfers that a system kept up.
@@ -185,6 +188,7 @@ func (r *Report) judge() {
 	r.judgeLow()
 	r.judgeClosed()
 	r.judgeOrders()
+	r.judgeEvents()
 	r.judgeAll()
 }
 

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 
@@ -205,4 +206,34 @@ func TestKeepingUpMeansAcceptingAndSettling(t *testing.T) {
 			require.Equal(t, c.keptUp, p.KeptUp)
 		})
 	}
+}
+
+func TestEachWayOutIsHeldToNone(t *testing.T) {
+	t.Parallel()
+	r := good()
+	round := func(system string, n int, rate float64) {
+		name := closedName(phaseEvents+" "+strconv.Itoa(n), goalCallers)
+		r.Phases = append(r.Phases, Phase{
+			Name: name, System: system, Of: transfers, SettledPerSecond: rate,
+			CPU: CPU{Sum: rate / 10},
+		})
+	}
+	for n, rates := range [][2]float64{{4000, 3600}, {9000, 8900}, {1000, 100}} {
+		round(kindSilent, n+1, rates[0])
+		round(kindLogged, n+1, rates[1])
+		round(kindPublished, n+1, rates[1]/2)
+	}
+	r.judge()
+	require.Equal(t, []EventCost{
+		{System: kindSilent, SettledPerSecond: 4000, CPU: 400, Share: 1},
+		{System: kindLogged, SettledPerSecond: 3600, CPU: 360, Share: 0.9},
+		{System: kindPublished, SettledPerSecond: 1800, CPU: 180, Share: 0.45},
+	}, r.Events, "the medians")
+	require.Empty(t, missed(r))
+	require.InDelta(t, 6000, r.HoldfastPerSecond, 0, "these rounds are no part of the rates")
+
+	r = Report{Phases: r.Phases}
+	r.Phases[len(r.Phases)-8].SettledPerSecond = 2000
+	r.judge()
+	require.Equal(t, []string{"settled by holdfast, logged, against events that go nowhere"}, missed(r))
 }

@@ -47,7 +47,7 @@ func tiny(t *testing.T) Options {
 func TestAWholeRunMeasuresEveryPhase(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
-		t.Skip("starts a PostgreSQL and five systems")
+		t.Skip("starts a PostgreSQL and a system of each kind")
 	}
 	r, err := Run(t.Context(), tiny(t))
 	require.NoError(t, err)
@@ -73,6 +73,9 @@ func TestAWholeRunMeasuresEveryPhase(t *testing.T) {
 		"holdfast-accepts: accept only, 8 callers", "holdfast: low rate",
 		"holdfast: accept to settled, 8 callers", "holdfast: offered rate",
 		"holdfast: order, placed to ended, 8 callers", "holdfast: order, half of that rate",
+		"holdfast, silent: events leave, round 1, 8 callers",
+		"holdfast, logged: events leave, round 1, 8 callers",
+		"holdfast, published: events leave, round 1, 8 callers",
 	} {
 		require.True(t, names[name], "no phase %q in %v", name, names)
 	}
@@ -81,12 +84,17 @@ func TestAWholeRunMeasuresEveryPhase(t *testing.T) {
 	require.Contains(t, table.String(), "| naive | offered rate |")
 	require.Contains(t, table.String(), "| holdfast | order, half of that rate |")
 	require.Contains(t, table.String(), "Orders in the closed loop: ")
+	require.Contains(t, table.String(), "| holdfast, silent | ")
+	require.Len(t, r.Events, len(eventKinds()))
+	for _, e := range r.Events {
+		require.Positive(t, e.Share, e.System)
+	}
 }
 
 func TestARunOfNothingIsRefused(t *testing.T) {
 	t.Parallel()
 	o := tiny(t)
-	o.SkipPgbench, o.SkipNaive, o.SkipHoldfast, o.SkipOrders = true, true, true, true
+	o.SkipPgbench, o.SkipNaive, o.SkipHoldfast, o.SkipOrders, o.SkipEvents = true, true, true, true, true
 	_, err := Run(t.Context(), o)
 	require.ErrorIs(t, err, errNothing)
 }
@@ -96,9 +104,11 @@ func TestADefaultRunFitsItsTime(t *testing.T) {
 	for _, c := range []struct {
 		o    Options
 		most time.Duration
-	}{{Full(), 5 * time.Minute}, {Quick(), 45 * time.Second}} {
-		// Twice accepts; naive three times; low, half; each closed and open loop of Holdfast; orders twice.
-		phases := 1 + len(c.o.Callers) + 3 + 2 + len(c.o.Callers) + len(c.o.Shares) + 2
+	}{{Full(), 8 * time.Minute}, {Quick(), time.Minute}} {
+		// Twice accepts; naive three times; low, half; each closed and open loop of Holdfast; orders twice;
+		// each kind of way out in each round.
+		phases := 1 + len(c.o.Callers) + 3 + 2 + len(c.o.Callers) + len(c.o.Shares) + 2 +
+			c.o.EventRounds*len(eventKinds())
 		load := time.Duration(phases)*(c.o.Phase+c.o.Ramp) + 5*c.o.Ramp +
 			2*time.Duration(c.o.PgbenchSeconds)*time.Second
 		require.Less(t, load, c.most*7/10, "the rest is for starts, drains and checks")

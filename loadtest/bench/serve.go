@@ -23,6 +23,13 @@ const (
 	kindHoldfast = "holdfast"
 	// kindAccepts is the API alone, with admission off since nobody works.
 	kindAccepts = "holdfast-accepts"
+	// kindSilent is kindHoldfast on a database whose events go nowhere, kindLogged one whose events get into
+	// the log, as they do in kindHoldfast too: the two are measured side by side.
+	// kindPublished is one whose events go on from the log to a broker, which is a kindBroker of its own.
+	kindSilent    = "holdfast, silent"
+	kindLogged    = "holdfast, logged"
+	kindPublished = "holdfast, published"
+	kindBroker    = "broker"
 	// kindNaive is the naive path, kindNaiveAccepts its API alone.
 	kindNaive        = "naive"
 	kindNaiveAccepts = "naive-accepts"
@@ -40,6 +47,9 @@ const (
 
 // childEnviron is what a child is told through its environment.
 func childEnviron(kind, databaseURL string, s rig.Tenant, d *dependencies) []string {
+	if isHoldfast(kind) {
+		kind = kindHoldfast
+	}
 	environ := []string{
 		kindVariable + "=" + kind, keyVariable + "=" + s.Key, tenantVariable + "=" + s.ID.String(),
 		"DATABASE_URL=" + databaseURL, "HOLDFAST_ADDR=127.0.0.1:0", "HOLDFAST_ADMIN_ADDR=127.0.0.1:0",
@@ -109,6 +119,9 @@ type running interface {
 // Serve is the child: it runs the system that its environment names until in ends. The environment has
 // the form of os.Environ.
 func Serve(ctx context.Context, environ []string, in io.Reader, out io.Writer) error {
+	if variables(environ)[kindVariable] == kindBroker {
+		return serveBroker(in, out)
+	}
 	cfg, err := config.Load(environ)
 	if err != nil {
 		return err

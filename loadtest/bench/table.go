@@ -40,6 +40,7 @@ func (r *Report) Markdown(w io.Writer) error {
 		r.At, r.Seconds, r.Machine, r.Postgres)
 	r.rates(&b)
 	r.costs(&b)
+	r.eventTable(&b)
 	r.goals(&b)
 	r.breaks(&b)
 	_, err := io.WriteString(w, b.String())

@@ -74,3 +74,21 @@ SELECT d.* FROM deliveries d
  WHERE d.failures >= 5
  ORDER BY d.created_at DESC
  LIMIT @page_size;
+
+-- SystemUnhandled counts for each consumer and type, of a page, the events that it was told of before the
+-- horizon and has not handled. In health there are none.
+-- name: SystemUnhandled :many
+SELECT u.consumer, u.type, count(*)::integer AS events
+  FROM (SELECT d.consumer, d.type FROM deliveries d
+         WHERE d.created_at < clock_timestamp() - @grace::interval
+         ORDER BY d.consumer, d.wake_at LIMIT @page_size) u
+ GROUP BY u.consumer, u.type
+ ORDER BY u.consumer, u.type;
+
+-- SystemConsumers says for each consumer since when the oldest event waits that is due for it.
+-- name: SystemConsumers :many
+SELECT c.consumer::text AS consumer,
+       coalesce((SELECT greatest(0, extract(epoch FROM clock_timestamp() - d.wake_at))
+                   FROM deliveries d WHERE d.consumer = c.consumer
+                  ORDER BY d.wake_at LIMIT 1), 0)::float8 AS seconds
+  FROM (SELECT unnest(@consumers::text[]) AS consumer) c;

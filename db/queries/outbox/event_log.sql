@@ -1,6 +1,6 @@
 -- SystemOutboxWaits says whether anything waits in the outbox. It locks and writes nothing, so asking is cheap.
 -- name: SystemOutboxWaits :one
-SELECT EXISTS (SELECT FROM outbox o ORDER BY o.id LIMIT 1);
+SELECT ((SELECT o.id FROM outbox o ORDER BY o.id LIMIT 1) IS NOT NULL)::boolean AS waits;
 
 -- SystemLockHead takes the right to give places, or returns nothing while somebody else has it.
 -- name: SystemLockHead :many
@@ -32,7 +32,8 @@ SELECT (SELECT count(*) FROM placed)::integer AS moved,
 
 -- SystemAnnounceLog tells all who listen that the log has grown, at the end of the transaction.
 -- name: SystemAnnounceLog :exec
-SELECT pg_notify(current_schema() || '.' || @channel::text, '') FROM event_log_head WHERE last > @after;
+SELECT pg_notify(current_schema() || '.' || @channel::text, '') FROM event_log_head
+ WHERE only_one AND last > @after;
 
 -- SystemReadHead says up to where the log goes, and up to where it was deleted for its age.
 -- name: SystemReadHead :one
@@ -89,18 +90,9 @@ WITH old AS (
 )
 SELECT count(*)::integer FROM gone;
 
--- SystemLag says how much waits in the outbox and since when, up to where the log goes, and how far each sink
--- is.
+-- SystemLag says since when the oldest event waits in the outbox, and up to where the log goes.
 -- name: SystemLag :one
 SELECT coalesce((SELECT greatest(0, extract(epoch FROM clock_timestamp() - o.created_at))
                    FROM outbox o ORDER BY o.id LIMIT 1), 0)::float8 AS outbox_seconds,
-       h.last,
-       coalesce((SELECT array_agg(s.name ORDER BY s.name) FROM event_sinks s), '{}')::text[] AS sinks,
-       coalesce((SELECT array_agg(s.last ORDER BY s.name) FROM event_sinks s), '{}')::bigint[] AS sinks_last,
-       coalesce((SELECT array_agg(coalesce(behind.seconds, 0) ORDER BY s.name)
-                   FROM event_sinks s
-                   LEFT JOIN LATERAL (
-                        SELECT greatest(0, extract(epoch FROM clock_timestamp() - l.at)) AS seconds
-                          FROM event_log l WHERE l.last > s.last ORDER BY l.last LIMIT 1) behind ON true),
-                '{}')::float8[] AS sinks_seconds
+       h.last
   FROM event_log_head h WHERE h.only_one;

@@ -17,3 +17,12 @@ RETURNING s.last;
 -- SystemLeaveSink lets another process hold a sink.
 -- name: SystemLeaveSink :exec
 UPDATE event_sinks s SET held_until = clock_timestamp() WHERE s.name = @name AND s.claims = @claims;
+
+-- SystemSinks says how many places each sink is behind, and since when the oldest of them is in the log.
+-- name: SystemSinks :many
+SELECT s.name, (h.last - s.last)::bigint AS places,
+       coalesce((SELECT greatest(0, extract(epoch FROM clock_timestamp() - l.at))
+                   FROM event_log l WHERE l.last > s.last ORDER BY l.last LIMIT 1), 0)::float8 AS seconds
+  FROM event_sinks s
+ CROSS JOIN LATERAL (SELECT e.last FROM event_log_head e WHERE e.only_one) h
+ ORDER BY s.name;

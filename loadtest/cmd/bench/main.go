@@ -43,7 +43,7 @@ type runCmd struct {
 	HTTPDeps  bool          `name:"http-deps" help:"Dependencies as HTTP servers of the generator's process."`
 	Profile   string        `help:"Write a CPU profile of Holdfast's process." placeholder:"FILE" type:"path"`
 	Impatient bool          `help:"Refused callers ask again at once, not when they were told."`
-	Skip      []string      `help:"Leave out: ${enum}." enum:"pgbench,naive,holdfast,orders"`
+	Skip      []string      `help:"Leave out: ${enum}." enum:"pgbench,naive,holdfast,orders,events"`
 	Set       []string      `help:"A setting of the system under test, as NAME=value." sep:"none"`
 }
 
@@ -115,6 +115,7 @@ func (c *runCmd) options() (bench.Options, error) {
 		o.SkipNaive = o.SkipNaive || part == "naive"
 		o.SkipHoldfast = o.SkipHoldfast || part == "holdfast"
 		o.SkipOrders = o.SkipOrders || part == "orders"
+		o.SkipEvents = o.SkipEvents || part == "events"
 	}
 	return o, nil
 }

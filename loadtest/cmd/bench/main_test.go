@@ -33,7 +33,8 @@ func TestWithoutFlagsEverythingIsMeasured(t *testing.T) {
 	require.Equal(t, bench.Full().Callers, o.Callers)
 	require.Len(t, o.Command, 2)
 	require.Equal(t, "serve", o.Command[1], "the child is this program again")
-	require.False(t, o.SkipPgbench || o.SkipNaive || o.SkipHoldfast || o.SkipOrders || o.Volatile)
+	require.False(t, o.SkipPgbench || o.SkipNaive || o.SkipHoldfast || o.SkipOrders || o.SkipEvents)
+	require.False(t, o.Volatile)
 }
 
 func TestFlagsNarrowTheRun(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 const DeleteDeliveries = `-- name: DeleteDeliveries :exec
@@ -238,6 +239,40 @@ func (q *Queries) RetryDeliveries(ctx context.Context, db DBTX, arg RetryDeliver
 	return err
 }
 
+const SystemConsumers = `-- name: SystemConsumers :many
+SELECT c.consumer::text AS consumer,
+       coalesce((SELECT greatest(0, extract(epoch FROM clock_timestamp() - d.wake_at))
+                   FROM deliveries d WHERE d.consumer = c.consumer
+                  ORDER BY d.wake_at LIMIT 1), 0)::float8 AS seconds
+  FROM (SELECT unnest($1::text[]) AS consumer) c
+`
+
+type SystemConsumersRow struct {
+	Consumer string
+	Seconds  float64
+}
+
+// SystemConsumers says for each consumer since when the oldest event waits that is due for it.
+func (q *Queries) SystemConsumers(ctx context.Context, db DBTX, consumers []string) ([]SystemConsumersRow, error) {
+	rows, err := db.Query(ctx, SystemConsumers, consumers)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []SystemConsumersRow
+	for rows.Next() {
+		var i SystemConsumersRow
+		if err := rows.Scan(&i.Consumer, &i.Seconds); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const SystemDeadDeliveries = `-- name: SystemDeadDeliveries :many
 SELECT d.consumer, d.tenant_id, d.aggregate_id, d.seq, d.type, d.reference, d.wake_at, d.created_at, d.lane, d.attempts, d.failures FROM deliveries d
  WHERE d.failures >= 5
@@ -269,6 +304,48 @@ func (q *Queries) SystemDeadDeliveries(ctx context.Context, db DBTX, pageSize in
 			&i.Attempts,
 			&i.Failures,
 		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const SystemUnhandled = `-- name: SystemUnhandled :many
+SELECT u.consumer, u.type, count(*)::integer AS events
+  FROM (SELECT d.consumer, d.type FROM deliveries d
+         WHERE d.created_at < clock_timestamp() - $1::interval
+         ORDER BY d.consumer, d.wake_at LIMIT $2) u
+ GROUP BY u.consumer, u.type
+ ORDER BY u.consumer, u.type
+`
+
+type SystemUnhandledParams struct {
+	Grace    pgtype.Interval
+	PageSize int32
+}
+
+type SystemUnhandledRow struct {
+	Consumer string
+	Type     string
+	Events   int32
+}
+
+// SystemUnhandled counts for each consumer and type, of a page, the events that it was told of before the
+// horizon and has not handled. In health there are none.
+func (q *Queries) SystemUnhandled(ctx context.Context, db DBTX, arg SystemUnhandledParams) ([]SystemUnhandledRow, error) {
+	rows, err := db.Query(ctx, SystemUnhandled, arg.Grace, arg.PageSize)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []SystemUnhandledRow
+	for rows.Next() {
+		var i SystemUnhandledRow
+		if err := rows.Scan(&i.Consumer, &i.Type, &i.Events); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

@@ -93,7 +93,8 @@ func (q *Queries) ReadLog(ctx context.Context, db DBTX, arg ReadLogParams) ([]Re
 }
 
 const SystemAnnounceLog = `-- name: SystemAnnounceLog :exec
-SELECT pg_notify(current_schema() || '.' || $1::text, '') FROM event_log_head WHERE last > $2
+SELECT pg_notify(current_schema() || '.' || $1::text, '') FROM event_log_head
+ WHERE only_one AND last > $2
 `
 
 type SystemAnnounceLogParams struct {
@@ -139,38 +140,20 @@ func (q *Queries) SystemForgetLog(ctx context.Context, db DBTX, arg SystemForget
 const SystemLag = `-- name: SystemLag :one
 SELECT coalesce((SELECT greatest(0, extract(epoch FROM clock_timestamp() - o.created_at))
                    FROM outbox o ORDER BY o.id LIMIT 1), 0)::float8 AS outbox_seconds,
-       h.last,
-       coalesce((SELECT array_agg(s.name ORDER BY s.name) FROM event_sinks s), '{}')::text[] AS sinks,
-       coalesce((SELECT array_agg(s.last ORDER BY s.name) FROM event_sinks s), '{}')::bigint[] AS sinks_last,
-       coalesce((SELECT array_agg(coalesce(behind.seconds, 0) ORDER BY s.name)
-                   FROM event_sinks s
-                   LEFT JOIN LATERAL (
-                        SELECT greatest(0, extract(epoch FROM clock_timestamp() - l.at)) AS seconds
-                          FROM event_log l WHERE l.last > s.last ORDER BY l.last LIMIT 1) behind ON true),
-                '{}')::float8[] AS sinks_seconds
+       h.last
   FROM event_log_head h WHERE h.only_one
 `
 
 type SystemLagRow struct {
 	OutboxSeconds float64
 	Last          int64
-	Sinks         []string
-	SinksLast     []int64
-	SinksSeconds  []float64
 }
 
-// SystemLag says how much waits in the outbox and since when, up to where the log goes, and how far each sink
-// is.
+// SystemLag says since when the oldest event waits in the outbox, and up to where the log goes.
 func (q *Queries) SystemLag(ctx context.Context, db DBTX) (SystemLagRow, error) {
 	row := db.QueryRow(ctx, SystemLag)
 	var i SystemLagRow
-	err := row.Scan(
-		&i.OutboxSeconds,
-		&i.Last,
-		&i.Sinks,
-		&i.SinksLast,
-		&i.SinksSeconds,
-	)
+	err := row.Scan(&i.OutboxSeconds, &i.Last)
 	return i, err
 }
 
@@ -242,15 +225,15 @@ func (q *Queries) SystemLogOutbox(ctx context.Context, db DBTX, arg SystemLogOut
 }
 
 const SystemOutboxWaits = `-- name: SystemOutboxWaits :one
-SELECT EXISTS (SELECT FROM outbox o ORDER BY o.id LIMIT 1)
+SELECT ((SELECT o.id FROM outbox o ORDER BY o.id LIMIT 1) IS NOT NULL)::boolean AS waits
 `
 
 // SystemOutboxWaits says whether anything waits in the outbox. It locks and writes nothing, so asking is cheap.
 func (q *Queries) SystemOutboxWaits(ctx context.Context, db DBTX) (bool, error) {
 	row := db.QueryRow(ctx, SystemOutboxWaits)
-	var exists bool
-	err := row.Scan(&exists)
-	return exists, err
+	var waits bool
+	err := row.Scan(&waits)
+	return waits, err
 }
 
 const SystemReadHead = `-- name: SystemReadHead :one

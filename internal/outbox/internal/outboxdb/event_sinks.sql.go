@@ -106,3 +106,39 @@ func (q *Queries) SystemLeaveSink(ctx context.Context, db DBTX, arg SystemLeaveS
 	_, err := db.Exec(ctx, SystemLeaveSink, arg.Name, arg.Claims)
 	return err
 }
+
+const SystemSinks = `-- name: SystemSinks :many
+SELECT s.name, (h.last - s.last)::bigint AS places,
+       coalesce((SELECT greatest(0, extract(epoch FROM clock_timestamp() - l.at))
+                   FROM event_log l WHERE l.last > s.last ORDER BY l.last LIMIT 1), 0)::float8 AS seconds
+  FROM event_sinks s
+ CROSS JOIN LATERAL (SELECT e.last FROM event_log_head e WHERE e.only_one) h
+ ORDER BY s.name
+`
+
+type SystemSinksRow struct {
+	Name    string
+	Places  int64
+	Seconds float64
+}
+
+// SystemSinks says how many places each sink is behind, and since when the oldest of them is in the log.
+func (q *Queries) SystemSinks(ctx context.Context, db DBTX) ([]SystemSinksRow, error) {
+	rows, err := db.Query(ctx, SystemSinks)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []SystemSinksRow
+	for rows.Next() {
+		var i SystemSinksRow
+		if err := rows.Scan(&i.Name, &i.Places, &i.Seconds); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
