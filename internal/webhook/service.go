@@ -127,9 +127,13 @@ func (s *Service) SetStatus(
 		return idempotency.Response{}, problem.Invalid("/status", "has to be active or paused")
 	}
 	change := func(ctx context.Context, tx pgx.Tx, now time.Time) (webhookdb.WebhookEndpoints, error) {
-		return s.q.SetEndpointStatus(ctx, tx, webhookdb.SetEndpointStatusParams{
+		row, err := s.q.SetEndpointStatus(ctx, tx, webhookdb.SetEndpointStatusParams{
 			Status: string(status), Now: now, TenantID: key.TenantID, ID: id,
 		})
+		if err != nil || status != Active {
+			return row, err
+		}
+		return row, s.q.RecallBacklog(ctx, tx, recall(row, now))
 	}
 	return s.update(ctx, key, id, change, render)
 }

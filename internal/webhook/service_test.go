@@ -215,7 +215,7 @@ func TestNobodyTouchesAnothersEndpoint(t *testing.T) {
 			return err
 		},
 		"ping":    func() error { _, err := s.Ping(ctx, other.fresh(), e.ID, rendered); return err },
-		"resend":  func() error { _, err := s.Resend(ctx, other.fresh(), e.ID, span, events); return err },
+		"resend":  func() error { _, err := s.Resend(ctx, other.fresh(), e.ID, span, events64); return err },
 		"redrive": func() error { _, err := s.Redrive(ctx, other.fresh(), e.ID, count); return err },
 		"pause": func() error {
 			_, err := s.SetStatus(ctx, other.fresh(), e.ID, webhook.Paused, rendered)
@@ -319,7 +319,7 @@ func TestWhatGoesAgainIsWhatTheEndpointIsPast(t *testing.T) {
 	third := b.series(2)
 	b.happen(t, third...)
 	resend := func(s webhook.Span) string {
-		response, err := b.service.Resend(t.Context(), b.fresh(), e.ID, s, events)
+		response, err := b.service.Resend(t.Context(), b.fresh(), e.ID, s, events64)
 		require.NoError(t, err)
 		return string(response.Body)
 	}
@@ -370,7 +370,7 @@ func TestASpanIsOneEventOrATime(t *testing.T) {
 		"/from":     {{From: at}, {To: at}, {From: at, To: at}, {From: at, To: at.Add(-1)}},
 	} {
 		for _, span := range spans {
-			_, err := b.service.Resend(t.Context(), b.fresh(), e.ID, span, events)
+			_, err := b.service.Resend(t.Context(), b.fresh(), e.ID, span, events64)
 			requireProblem(t, problem.ValidationFailed, pointer, err)
 		}
 	}
@@ -381,7 +381,7 @@ func TestASpanIsOneEventOrATime(t *testing.T) {
 		uuid.NewString() + "-99999999999", strings.ToUpper(uuid.NewString()) + "-1",
 		cloudevent.ID(theirs[0].AggregateID, 1),
 	} {
-		_, err := b.service.Resend(t.Context(), b.fresh(), e.ID, webhook.Span{EventID: id}, events)
+		_, err := b.service.Resend(t.Context(), b.fresh(), e.ID, webhook.Span{EventID: id}, events64)
 		requireProblem(t, problem.NotFound, "", err)
 	}
 }

@@ -148,6 +148,6 @@ func requireProblem(t *testing.T, code problem.Code, pointer string, err error) 
 	}
 }
 
-func events(n int64) idempotency.Response {
+func events64(n int64) idempotency.Response {
 	return idempotency.Response{Status: 200, Body: fmt.Append(nil, n)}
 }

@@ -74,3 +74,76 @@ SELECT (SELECT count(f.id) FROM (SELECT e.id FROM webhook_endpoints e WHERE e.fa
                                   ORDER BY e.updated_at LIMIT @most) d)::integer AS disabled,
        (SELECT count(x.seq) FROM (SELECT b.seq FROM webhook_backlog b WHERE b.dead_at IS NOT NULL
                                    ORDER BY b.dead_at LIMIT @most) x)::integer AS dead;
+
+-- SystemClaimEndpoints takes endpoints that have work into a holder's hand: events behind their place, or what
+-- is due of their backlog or of their tasks. Those that are taken least recently come first, so that none
+-- waits for ever. Of those that fail the whole backlog counts, since any of it may be the probe.
+--
+-- Invariant: what another one holds, by this clock, is not taken; claims counts up, so that its writes find
+-- nothing when it comes late.
+-- name: SystemClaimEndpoints :many
+WITH idle AS (
+    SELECT e.id FROM webhook_endpoints e
+     WHERE e.status = 'active' AND e.next_at <= now() AND e.held_until <= now()
+       AND (e.probes > 0) = @failing::boolean
+       AND (EXISTS (SELECT FROM event_log l WHERE l.tenant_id = e.tenant_id AND l.last > e.place)
+            OR (SELECT min(b.due_at) FROM webhook_backlog b WHERE b.endpoint_id = e.id)
+               <= CASE WHEN e.probes > 0 THEN 'infinity' ELSE now() END
+            OR (SELECT min(t.due_at) FROM webhook_tasks t WHERE t.endpoint_id = e.id) <= now())
+     ORDER BY e.held_until LIMIT @most FOR UPDATE OF e SKIP LOCKED
+)
+UPDATE webhook_endpoints e
+   SET holder = @holder, claims = e.claims + 1, held_until = clock_timestamp() + @lease::interval
+  FROM idle WHERE e.id = idle.id
+RETURNING e.*;
+
+-- ClaimEndpoints is SystemClaimEndpoints for the endpoints of some tenants that have new events and do not fail.
+-- name: ClaimEndpoints :many
+WITH idle AS (
+    SELECT e.id FROM webhook_endpoints e
+     WHERE e.tenant_id = ANY (@tenants::uuid[])
+       AND e.status = 'active' AND e.next_at <= now() AND e.held_until <= now() AND e.probes = 0
+       AND EXISTS (SELECT FROM event_log l WHERE l.tenant_id = e.tenant_id AND l.last > e.place)
+     ORDER BY e.held_until LIMIT @most FOR UPDATE OF e SKIP LOCKED
+)
+UPDATE webhook_endpoints e
+   SET holder = @holder, claims = e.claims + 1, held_until = clock_timestamp() + @lease::interval
+  FROM idle WHERE e.id = idle.id
+RETURNING e.*;
+
+-- LockHeld reads an endpoint for the one who holds it, and keeps it until the end of the transaction. It finds
+-- nothing if somebody else took it, or if it was deleted.
+-- name: LockHeld :many
+SELECT * FROM webhook_endpoints e
+ WHERE e.tenant_id = @tenant_id AND e.id = @id AND e.claims = @claims FOR UPDATE;
+
+-- AdvanceEndpoint writes what came of a round. It comes after LockHeld in its transaction.
+-- name: AdvanceEndpoint :exec
+UPDATE webhook_endpoints e
+   SET place = @place, backlog = e.backlog + @more::integer, failures = @failures,
+       failing_since = sqlc.narg('failing_since'), probes = @probes, last_error = @last_error, status = @status,
+       status_reason = @status_reason, next_at = @next_at, held_until = @held_until, updated_at = @updated_at
+ WHERE e.tenant_id = @tenant_id AND e.id = @id AND e.claims = @claims AND e.place <= @place;
+
+-- LeaveEndpoint lets others take an endpoint, after a while, when a round could not be done.
+-- name: LeaveEndpoint :exec
+UPDATE webhook_endpoints e
+   SET held_until = clock_timestamp(), next_at = greatest(e.next_at, clock_timestamp() + @pause::interval)
+ WHERE e.tenant_id = @tenant_id AND e.id = @id AND e.claims = @claims;
+
+-- SystemMovePlaces looks at the next endpoints behind an id. Those that have nothing behind their place, and
+-- whose place is in the older half of the log, are moved to its head: so a place that the log has forgotten
+-- had events behind it.
+-- name: SystemMovePlaces :many
+WITH page AS (
+    SELECT e.id, e.tenant_id, e.place FROM webhook_endpoints e WHERE e.id > @after ORDER BY e.id LIMIT @page_size
+), moved AS (
+    UPDATE webhook_endpoints e SET place = h.last
+      FROM page p, event_log_head h
+     WHERE e.id = p.id AND e.place = p.place AND e.held_until <= now() AND h.only_one
+       AND e.place < (h.forgotten + h.last) / 2
+       AND NOT EXISTS (SELECT FROM event_log l WHERE l.tenant_id = p.tenant_id AND l.last > p.place)
+    RETURNING e.id
+)
+SELECT p.id, (m.id IS NOT NULL)::boolean AS moved
+  FROM page p LEFT JOIN moved m ON m.id = p.id ORDER BY p.id;

@@ -13,6 +13,50 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
+const InsertAttempts = `-- name: InsertAttempts :exec
+INSERT INTO webhook_attempts (tenant_id, endpoint_id, event_id, event_type, kind, attempt, at, outcome, status,
+                              took_us, error)
+SELECT $1, $2, u.event_id, u.event_type, u.kind, u.attempt, u.at, u.outcome, u.status,
+       u.took_us, u.error
+  FROM (SELECT unnest($3::text[]) AS event_id, unnest($4::text[]) AS event_type,
+               unnest($5::text[]) AS kind, unnest($6::integer[]) AS attempt,
+               unnest($7::timestamptz[]) AS at, unnest($8::text[]) AS outcome,
+               unnest($9::integer[]) AS status, unnest($10::bigint[]) AS took_us,
+               unnest($11::text[]) AS error) AS u
+`
+
+type InsertAttemptsParams struct {
+	TenantID   uuid.UUID
+	EndpointID uuid.UUID
+	EventIds   []string
+	EventTypes []string
+	Kinds      []string
+	Attempts   []int32
+	At         []time.Time
+	Outcomes   []string
+	Statuses   []int32
+	TookUs     []int64
+	Errors     []string
+}
+
+// InsertAttempts logs what was sent.
+func (q *Queries) InsertAttempts(ctx context.Context, db DBTX, arg InsertAttemptsParams) error {
+	_, err := db.Exec(ctx, InsertAttempts,
+		arg.TenantID,
+		arg.EndpointID,
+		arg.EventIds,
+		arg.EventTypes,
+		arg.Kinds,
+		arg.Attempts,
+		arg.At,
+		arg.Outcomes,
+		arg.Statuses,
+		arg.TookUs,
+		arg.Errors,
+	)
+	return err
+}
+
 const ListAttempts = `-- name: ListAttempts :many
 SELECT a.id, a.event_id, a.event_type, a.kind, a.attempt, a.at, a.outcome, a.status, a.took_us, a.error
   FROM webhook_attempts a

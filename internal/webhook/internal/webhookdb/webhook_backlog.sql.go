@@ -12,6 +12,249 @@ import (
 	"github.com/google/uuid"
 )
 
+const BlockedAggregates = `-- name: BlockedAggregates :many
+SELECT DISTINCT b.aggregate_id FROM webhook_backlog b
+ WHERE b.endpoint_id = $1 AND b.tenant_id = $2
+   AND b.aggregate_id = ANY ($3::uuid[])
+`
+
+type BlockedAggregatesParams struct {
+	EndpointID uuid.UUID
+	TenantID   uuid.UUID
+	Aggregates []uuid.UUID
+}
+
+// BlockedAggregates says which of some aggregates have anything in the backlog of an endpoint.
+func (q *Queries) BlockedAggregates(ctx context.Context, db DBTX, arg BlockedAggregatesParams) ([]uuid.UUID, error) {
+	rows, err := db.Query(ctx, BlockedAggregates, arg.EndpointID, arg.TenantID, arg.Aggregates)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var aggregate_id uuid.UUID
+		if err := rows.Scan(&aggregate_id); err != nil {
+			return nil, err
+		}
+		items = append(items, aggregate_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const DeleteBacklog = `-- name: DeleteBacklog :exec
+DELETE FROM webhook_backlog b
+ USING (SELECT unnest($1::uuid[]) AS aggregate_id, unnest($2::integer[]) AS seq) AS u
+ WHERE b.endpoint_id = $3 AND b.tenant_id = $4
+   AND b.aggregate_id = u.aggregate_id AND b.seq = u.seq
+`
+
+type DeleteBacklogParams struct {
+	Aggregates []uuid.UUID
+	Seqs       []int32
+	EndpointID uuid.UUID
+	TenantID   uuid.UUID
+}
+
+// DeleteBacklog deletes what was delivered. PromoteBacklog comes after it.
+func (q *Queries) DeleteBacklog(ctx context.Context, db DBTX, arg DeleteBacklogParams) error {
+	_, err := db.Exec(ctx, DeleteBacklog,
+		arg.Aggregates,
+		arg.Seqs,
+		arg.EndpointID,
+		arg.TenantID,
+	)
+	return err
+}
+
+const DueBacklog = `-- name: DueBacklog :many
+SELECT b.aggregate_id, b.seq, b.place, b.attempts, b.first_failed_at
+  FROM webhook_backlog b
+ WHERE b.endpoint_id = $1 AND b.tenant_id = $2 AND b.due_at <= CASE WHEN $3::boolean THEN 'infinity' ELSE now() END
+ ORDER BY b.due_at LIMIT $4
+`
+
+type DueBacklogParams struct {
+	EndpointID uuid.UUID
+	TenantID   uuid.UUID
+	Early      bool
+	PageSize   int32
+}
+
+type DueBacklogRow struct {
+	AggregateID   uuid.UUID
+	Seq           int32
+	Place         int64
+	Attempts      int32
+	FirstFailedAt *time.Time
+}
+
+// DueBacklog reads what is due of an endpoint, the longest first: the first of an aggregate only. With @early what
+// is due later counts too.
+func (q *Queries) DueBacklog(ctx context.Context, db DBTX, arg DueBacklogParams) ([]DueBacklogRow, error) {
+	rows, err := db.Query(ctx, DueBacklog,
+		arg.EndpointID,
+		arg.TenantID,
+		arg.Early,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []DueBacklogRow
+	for rows.Next() {
+		var i DueBacklogRow
+		if err := rows.Scan(
+			&i.AggregateID,
+			&i.Seq,
+			&i.Place,
+			&i.Attempts,
+			&i.FirstFailedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const FailBacklog = `-- name: FailBacklog :exec
+UPDATE webhook_backlog b
+   SET attempts = b.attempts + 1, first_failed_at = coalesce(b.first_failed_at, $1::timestamptz),
+       due_at = CASE WHEN NOT u.dead THEN u.due_at END, dead_at = CASE WHEN u.dead THEN $1::timestamptz END,
+       last_status = u.last_status, last_error = u.last_error
+  FROM (SELECT unnest($4::uuid[]) AS aggregate_id, unnest($5::integer[]) AS seq,
+               unnest($6::boolean[]) AS dead, unnest($7::timestamptz[]) AS due_at,
+               unnest($8::integer[]) AS last_status, unnest($9::text[]) AS last_error) AS u
+ WHERE b.endpoint_id = $2 AND b.tenant_id = $3
+   AND b.aggregate_id = u.aggregate_id AND b.seq = u.seq
+`
+
+type FailBacklogParams struct {
+	Now        time.Time
+	EndpointID uuid.UUID
+	TenantID   uuid.UUID
+	Aggregates []uuid.UUID
+	Seqs       []int32
+	Dead       []bool
+	Due        []time.Time
+	Statuses   []int32
+	Errors     []string
+}
+
+// FailBacklog counts a try that failed: the event is due again, or dead from now on.
+func (q *Queries) FailBacklog(ctx context.Context, db DBTX, arg FailBacklogParams) error {
+	_, err := db.Exec(ctx, FailBacklog,
+		arg.Now,
+		arg.EndpointID,
+		arg.TenantID,
+		arg.Aggregates,
+		arg.Seqs,
+		arg.Dead,
+		arg.Due,
+		arg.Statuses,
+		arg.Errors,
+	)
+	return err
+}
+
+const HeldBack = `-- name: HeldBack :many
+SELECT b.aggregate_id, b.seq
+  FROM (SELECT unnest($1::uuid[]) AS aggregate_id, unnest($2::integer[]) AS seq) u
+  JOIN webhook_backlog b ON b.endpoint_id = $3 AND b.tenant_id = $4
+   AND b.aggregate_id = u.aggregate_id AND b.seq = u.seq
+`
+
+type HeldBackParams struct {
+	Aggregates []uuid.UUID
+	Seqs       []int32
+	EndpointID uuid.UUID
+	TenantID   uuid.UUID
+}
+
+type HeldBackRow struct {
+	AggregateID uuid.UUID
+	Seq         int32
+}
+
+// HeldBack says which of some events are in the backlog of an endpoint.
+func (q *Queries) HeldBack(ctx context.Context, db DBTX, arg HeldBackParams) ([]HeldBackRow, error) {
+	rows, err := db.Query(ctx, HeldBack,
+		arg.Aggregates,
+		arg.Seqs,
+		arg.EndpointID,
+		arg.TenantID,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []HeldBackRow
+	for rows.Next() {
+		var i HeldBackRow
+		if err := rows.Scan(&i.AggregateID, &i.Seq); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const InsertBacklog = `-- name: InsertBacklog :exec
+INSERT INTO webhook_backlog (endpoint_id, tenant_id, aggregate_id, seq, type, place, attempts, due_at,
+                             first_failed_at, last_status, last_error)
+SELECT $1, $2, u.aggregate_id, u.seq, u.type, u.place, u.failed::integer,
+       CASE WHEN u.failed THEN u.due_at END, CASE WHEN u.failed THEN $3::timestamptz END, u.last_status,
+       u.last_error
+  FROM (SELECT unnest($4::uuid[]) AS aggregate_id, unnest($5::integer[]) AS seq,
+               unnest($6::text[]) AS type, unnest($7::bigint[]) AS place,
+               unnest($8::boolean[]) AS failed, unnest($9::timestamptz[]) AS due_at,
+               unnest($10::integer[]) AS last_status, unnest($11::text[]) AS last_error) AS u
+`
+
+type InsertBacklogParams struct {
+	EndpointID uuid.UUID
+	TenantID   uuid.UUID
+	Now        time.Time
+	Aggregates []uuid.UUID
+	Seqs       []int32
+	Types      []string
+	Places     []int64
+	Failed     []bool
+	Due        []time.Time
+	Statuses   []int32
+	Errors     []string
+}
+
+// InsertBacklog keeps events that failed, with the time of their next try, and events that wait behind them,
+// without one. PromoteBacklog comes after it.
+func (q *Queries) InsertBacklog(ctx context.Context, db DBTX, arg InsertBacklogParams) error {
+	_, err := db.Exec(ctx, InsertBacklog,
+		arg.EndpointID,
+		arg.TenantID,
+		arg.Now,
+		arg.Aggregates,
+		arg.Seqs,
+		arg.Types,
+		arg.Places,
+		arg.Failed,
+		arg.Due,
+		arg.Statuses,
+		arg.Errors,
+	)
+	return err
+}
+
 const ListDead = `-- name: ListDead :many
 SELECT b.place, b.aggregate_id, b.seq, b.type, b.attempts, b.last_status, b.last_error,
        b.first_failed_at::timestamptz AS first_failed_at, b.dead_at::timestamptz AS dead_at,
@@ -78,6 +321,34 @@ func (q *Queries) ListDead(ctx context.Context, db DBTX, arg ListDeadParams) ([]
 		return nil, err
 	}
 	return items, nil
+}
+
+const PromoteBacklog = `-- name: PromoteBacklog :exec
+UPDATE webhook_backlog b SET due_at = $1::timestamptz
+  FROM (SELECT unnest($4::uuid[]) AS aggregate_id) AS u
+ CROSS JOIN LATERAL (SELECT f.seq FROM webhook_backlog f
+                      WHERE f.endpoint_id = $2 AND f.aggregate_id = u.aggregate_id
+                      ORDER BY f.seq LIMIT 1) AS first
+ WHERE b.endpoint_id = $2 AND b.tenant_id = $3 AND b.aggregate_id = u.aggregate_id
+   AND b.seq = first.seq AND b.due_at IS NULL AND b.dead_at IS NULL
+`
+
+type PromoteBacklogParams struct {
+	Now        time.Time
+	EndpointID uuid.UUID
+	TenantID   uuid.UUID
+	Aggregates []uuid.UUID
+}
+
+// PromoteBacklog makes the first event of each aggregate due that is neither due nor dead.
+func (q *Queries) PromoteBacklog(ctx context.Context, db DBTX, arg PromoteBacklogParams) error {
+	_, err := db.Exec(ctx, PromoteBacklog,
+		arg.Now,
+		arg.EndpointID,
+		arg.TenantID,
+		arg.Aggregates,
+	)
+	return err
 }
 
 const RecallBacklog = `-- name: RecallBacklog :exec

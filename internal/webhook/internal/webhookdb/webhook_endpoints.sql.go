@@ -10,7 +10,54 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgtype"
 )
+
+const AdvanceEndpoint = `-- name: AdvanceEndpoint :exec
+UPDATE webhook_endpoints e
+   SET place = $1, backlog = e.backlog + $2::integer, failures = $3,
+       failing_since = $4, probes = $5, last_error = $6, status = $7,
+       status_reason = $8, next_at = $9, held_until = $10, updated_at = $11
+ WHERE e.tenant_id = $12 AND e.id = $13 AND e.claims = $14 AND e.place <= $1
+`
+
+type AdvanceEndpointParams struct {
+	Place        int64
+	More         int32
+	Failures     int32
+	FailingSince *time.Time
+	Probes       int32
+	LastError    string
+	Status       string
+	StatusReason string
+	NextAt       time.Time
+	HeldUntil    time.Time
+	UpdatedAt    time.Time
+	TenantID     uuid.UUID
+	ID           uuid.UUID
+	Claims       int64
+}
+
+// AdvanceEndpoint writes what came of a round. It comes after LockHeld in its transaction.
+func (q *Queries) AdvanceEndpoint(ctx context.Context, db DBTX, arg AdvanceEndpointParams) error {
+	_, err := db.Exec(ctx, AdvanceEndpoint,
+		arg.Place,
+		arg.More,
+		arg.Failures,
+		arg.FailingSince,
+		arg.Probes,
+		arg.LastError,
+		arg.Status,
+		arg.StatusReason,
+		arg.NextAt,
+		arg.HeldUntil,
+		arg.UpdatedAt,
+		arg.TenantID,
+		arg.ID,
+		arg.Claims,
+	)
+	return err
+}
 
 const ChangeEndpoint = `-- name: ChangeEndpoint :one
 UPDATE webhook_endpoints e
@@ -64,6 +111,75 @@ func (q *Queries) ChangeEndpoint(ctx context.Context, db DBTX, arg ChangeEndpoin
 		&i.UpdatedAt,
 	)
 	return i, err
+}
+
+const ClaimEndpoints = `-- name: ClaimEndpoints :many
+WITH idle AS (
+    SELECT e.id FROM webhook_endpoints e
+     WHERE e.tenant_id = ANY ($3::uuid[])
+       AND e.status = 'active' AND e.next_at <= now() AND e.held_until <= now() AND e.probes = 0
+       AND EXISTS (SELECT FROM event_log l WHERE l.tenant_id = e.tenant_id AND l.last > e.place)
+     ORDER BY e.held_until LIMIT $4 FOR UPDATE OF e SKIP LOCKED
+)
+UPDATE webhook_endpoints e
+   SET holder = $1, claims = e.claims + 1, held_until = clock_timestamp() + $2::interval
+  FROM idle WHERE e.id = idle.id
+RETURNING e.id, e.tenant_id, e.url, e.description, e.types, e.status, e.status_reason, e.secret_version, e.previous_until, e.place, e.backlog, e.failures, e.failing_since, e.probes, e.last_error, e.next_at, e.holder, e.claims, e.held_until, e.created_at, e.updated_at
+`
+
+type ClaimEndpointsParams struct {
+	Holder  string
+	Lease   pgtype.Interval
+	Tenants []uuid.UUID
+	Most    int32
+}
+
+// ClaimEndpoints is SystemClaimEndpoints for the endpoints of some tenants that have new events and do not fail.
+func (q *Queries) ClaimEndpoints(ctx context.Context, db DBTX, arg ClaimEndpointsParams) ([]WebhookEndpoints, error) {
+	rows, err := db.Query(ctx, ClaimEndpoints,
+		arg.Holder,
+		arg.Lease,
+		arg.Tenants,
+		arg.Most,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []WebhookEndpoints
+	for rows.Next() {
+		var i WebhookEndpoints
+		if err := rows.Scan(
+			&i.ID,
+			&i.TenantID,
+			&i.Url,
+			&i.Description,
+			&i.Types,
+			&i.Status,
+			&i.StatusReason,
+			&i.SecretVersion,
+			&i.PreviousUntil,
+			&i.Place,
+			&i.Backlog,
+			&i.Failures,
+			&i.FailingSince,
+			&i.Probes,
+			&i.LastError,
+			&i.NextAt,
+			&i.Holder,
+			&i.Claims,
+			&i.HeldUntil,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const CountEndpoints = `-- name: CountEndpoints :one
@@ -188,6 +304,30 @@ func (q *Queries) InsertEndpoint(ctx context.Context, db DBTX, arg InsertEndpoin
 	return i, err
 }
 
+const LeaveEndpoint = `-- name: LeaveEndpoint :exec
+UPDATE webhook_endpoints e
+   SET held_until = clock_timestamp(), next_at = greatest(e.next_at, clock_timestamp() + $1::interval)
+ WHERE e.tenant_id = $2 AND e.id = $3 AND e.claims = $4
+`
+
+type LeaveEndpointParams struct {
+	Pause    pgtype.Interval
+	TenantID uuid.UUID
+	ID       uuid.UUID
+	Claims   int64
+}
+
+// LeaveEndpoint lets others take an endpoint, after a while, when a round could not be done.
+func (q *Queries) LeaveEndpoint(ctx context.Context, db DBTX, arg LeaveEndpointParams) error {
+	_, err := db.Exec(ctx, LeaveEndpoint,
+		arg.Pause,
+		arg.TenantID,
+		arg.ID,
+		arg.Claims,
+	)
+	return err
+}
+
 const ListEndpoints = `-- name: ListEndpoints :many
 SELECT id, tenant_id, url, description, types, status, status_reason, secret_version, previous_until, place, backlog, failures, failing_since, probes, last_error, next_at, holder, claims, held_until, created_at, updated_at FROM webhook_endpoints e WHERE e.tenant_id = $1 AND e.id > $2 ORDER BY e.id LIMIT $3
 `
@@ -278,6 +418,61 @@ func (q *Queries) LockEndpoint(ctx context.Context, db DBTX, arg LockEndpointPar
 		&i.UpdatedAt,
 	)
 	return i, err
+}
+
+const LockHeld = `-- name: LockHeld :many
+SELECT id, tenant_id, url, description, types, status, status_reason, secret_version, previous_until, place, backlog, failures, failing_since, probes, last_error, next_at, holder, claims, held_until, created_at, updated_at FROM webhook_endpoints e
+ WHERE e.tenant_id = $1 AND e.id = $2 AND e.claims = $3 FOR UPDATE
+`
+
+type LockHeldParams struct {
+	TenantID uuid.UUID
+	ID       uuid.UUID
+	Claims   int64
+}
+
+// LockHeld reads an endpoint for the one who holds it, and keeps it until the end of the transaction. It finds
+// nothing if somebody else took it, or if it was deleted.
+func (q *Queries) LockHeld(ctx context.Context, db DBTX, arg LockHeldParams) ([]WebhookEndpoints, error) {
+	rows, err := db.Query(ctx, LockHeld, arg.TenantID, arg.ID, arg.Claims)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []WebhookEndpoints
+	for rows.Next() {
+		var i WebhookEndpoints
+		if err := rows.Scan(
+			&i.ID,
+			&i.TenantID,
+			&i.Url,
+			&i.Description,
+			&i.Types,
+			&i.Status,
+			&i.StatusReason,
+			&i.SecretVersion,
+			&i.PreviousUntil,
+			&i.Place,
+			&i.Backlog,
+			&i.Failures,
+			&i.FailingSince,
+			&i.Probes,
+			&i.LastError,
+			&i.NextAt,
+			&i.Holder,
+			&i.Claims,
+			&i.HeldUntil,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const LockTenant = `-- name: LockTenant :many
@@ -405,6 +600,83 @@ func (q *Queries) SetEndpointStatus(ctx context.Context, db DBTX, arg SetEndpoin
 	return i, err
 }
 
+const SystemClaimEndpoints = `-- name: SystemClaimEndpoints :many
+WITH idle AS (
+    SELECT e.id FROM webhook_endpoints e
+     WHERE e.status = 'active' AND e.next_at <= now() AND e.held_until <= now()
+       AND (e.probes > 0) = $3::boolean
+       AND (EXISTS (SELECT FROM event_log l WHERE l.tenant_id = e.tenant_id AND l.last > e.place)
+            OR (SELECT min(b.due_at) FROM webhook_backlog b WHERE b.endpoint_id = e.id)
+               <= CASE WHEN e.probes > 0 THEN 'infinity' ELSE now() END
+            OR (SELECT min(t.due_at) FROM webhook_tasks t WHERE t.endpoint_id = e.id) <= now())
+     ORDER BY e.held_until LIMIT $4 FOR UPDATE OF e SKIP LOCKED
+)
+UPDATE webhook_endpoints e
+   SET holder = $1, claims = e.claims + 1, held_until = clock_timestamp() + $2::interval
+  FROM idle WHERE e.id = idle.id
+RETURNING e.id, e.tenant_id, e.url, e.description, e.types, e.status, e.status_reason, e.secret_version, e.previous_until, e.place, e.backlog, e.failures, e.failing_since, e.probes, e.last_error, e.next_at, e.holder, e.claims, e.held_until, e.created_at, e.updated_at
+`
+
+type SystemClaimEndpointsParams struct {
+	Holder  string
+	Lease   pgtype.Interval
+	Failing bool
+	Most    int32
+}
+
+// SystemClaimEndpoints takes endpoints that have work into a holder's hand: events behind their place, or what
+// is due of their backlog or of their tasks. Those that are taken least recently come first, so that none
+// waits for ever. Of those that fail the whole backlog counts, since any of it may be the probe.
+//
+// Invariant: what another one holds, by this clock, is not taken; claims counts up, so that its writes find
+// nothing when it comes late.
+func (q *Queries) SystemClaimEndpoints(ctx context.Context, db DBTX, arg SystemClaimEndpointsParams) ([]WebhookEndpoints, error) {
+	rows, err := db.Query(ctx, SystemClaimEndpoints,
+		arg.Holder,
+		arg.Lease,
+		arg.Failing,
+		arg.Most,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []WebhookEndpoints
+	for rows.Next() {
+		var i WebhookEndpoints
+		if err := rows.Scan(
+			&i.ID,
+			&i.TenantID,
+			&i.Url,
+			&i.Description,
+			&i.Types,
+			&i.Status,
+			&i.StatusReason,
+			&i.SecretVersion,
+			&i.PreviousUntil,
+			&i.Place,
+			&i.Backlog,
+			&i.Failures,
+			&i.FailingSince,
+			&i.Probes,
+			&i.LastError,
+			&i.NextAt,
+			&i.Holder,
+			&i.Claims,
+			&i.HeldUntil,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const SystemCountEndpoints = `-- name: SystemCountEndpoints :one
 SELECT (SELECT count(f.id) FROM (SELECT e.id FROM webhook_endpoints e WHERE e.failing_since IS NOT NULL
                                   ORDER BY e.failing_since LIMIT $1) f)::integer AS failing,
@@ -466,6 +738,54 @@ func (q *Queries) SystemFailingEndpoints(ctx context.Context, db DBTX, pageSize 
 			&i.CreatedAt,
 			&i.UpdatedAt,
 		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const SystemMovePlaces = `-- name: SystemMovePlaces :many
+WITH page AS (
+    SELECT e.id, e.tenant_id, e.place FROM webhook_endpoints e WHERE e.id > $1 ORDER BY e.id LIMIT $2
+), moved AS (
+    UPDATE webhook_endpoints e SET place = h.last
+      FROM page p, event_log_head h
+     WHERE e.id = p.id AND e.place = p.place AND e.held_until <= now() AND h.only_one
+       AND e.place < (h.forgotten + h.last) / 2
+       AND NOT EXISTS (SELECT FROM event_log l WHERE l.tenant_id = p.tenant_id AND l.last > p.place)
+    RETURNING e.id
+)
+SELECT p.id, (m.id IS NOT NULL)::boolean AS moved
+  FROM page p LEFT JOIN moved m ON m.id = p.id ORDER BY p.id
+`
+
+type SystemMovePlacesParams struct {
+	After    uuid.UUID
+	PageSize int32
+}
+
+type SystemMovePlacesRow struct {
+	ID    uuid.UUID
+	Moved bool
+}
+
+// SystemMovePlaces looks at the next endpoints behind an id. Those that have nothing behind their place, and
+// whose place is in the older half of the log, are moved to its head: so a place that the log has forgotten
+// had events behind it.
+func (q *Queries) SystemMovePlaces(ctx context.Context, db DBTX, arg SystemMovePlacesParams) ([]SystemMovePlacesRow, error) {
+	rows, err := db.Query(ctx, SystemMovePlaces, arg.After, arg.PageSize)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []SystemMovePlacesRow
+	for rows.Next() {
+		var i SystemMovePlacesRow
+		if err := rows.Scan(&i.ID, &i.Moved); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

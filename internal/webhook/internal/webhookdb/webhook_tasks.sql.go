@@ -12,6 +12,33 @@ import (
 	"github.com/google/uuid"
 )
 
+const AdvanceTask = `-- name: AdvanceTask :exec
+UPDATE webhook_tasks t SET done = $1, attempts = $2, due_at = $3
+ WHERE t.id = $4 AND t.endpoint_id = $5 AND t.tenant_id = $6
+`
+
+type AdvanceTaskParams struct {
+	Done       int64
+	Attempts   int32
+	DueAt      time.Time
+	ID         int64
+	EndpointID uuid.UUID
+	TenantID   uuid.UUID
+}
+
+// AdvanceTask says how far a task is, and when it goes on.
+func (q *Queries) AdvanceTask(ctx context.Context, db DBTX, arg AdvanceTaskParams) error {
+	_, err := db.Exec(ctx, AdvanceTask,
+		arg.Done,
+		arg.Attempts,
+		arg.DueAt,
+		arg.ID,
+		arg.EndpointID,
+		arg.TenantID,
+	)
+	return err
+}
+
 const CountTasks = `-- name: CountTasks :one
 SELECT count(*)::integer FROM webhook_tasks t
  WHERE t.endpoint_id = $1 AND t.tenant_id = $2 AND t.kind = $3
@@ -29,6 +56,69 @@ func (q *Queries) CountTasks(ctx context.Context, db DBTX, arg CountTasksParams)
 	var column_1 int32
 	err := row.Scan(&column_1)
 	return column_1, err
+}
+
+const DeleteTask = `-- name: DeleteTask :exec
+DELETE FROM webhook_tasks t WHERE t.id = $1 AND t.endpoint_id = $2 AND t.tenant_id = $3
+`
+
+type DeleteTaskParams struct {
+	ID         int64
+	EndpointID uuid.UUID
+	TenantID   uuid.UUID
+}
+
+// DeleteTask ends a task.
+func (q *Queries) DeleteTask(ctx context.Context, db DBTX, arg DeleteTaskParams) error {
+	_, err := db.Exec(ctx, DeleteTask, arg.ID, arg.EndpointID, arg.TenantID)
+	return err
+}
+
+const DueTasks = `-- name: DueTasks :many
+SELECT t.id, t.kind, t.done, t.last, t.attempts FROM webhook_tasks t
+ WHERE t.endpoint_id = $1 AND t.tenant_id = $2 AND t.due_at <= now()
+ ORDER BY t.id LIMIT $3
+`
+
+type DueTasksParams struct {
+	EndpointID uuid.UUID
+	TenantID   uuid.UUID
+	PageSize   int32
+}
+
+type DueTasksRow struct {
+	ID       int64
+	Kind     string
+	Done     int64
+	Last     int64
+	Attempts int32
+}
+
+// DueTasks reads what an endpoint has to do now, the oldest first.
+func (q *Queries) DueTasks(ctx context.Context, db DBTX, arg DueTasksParams) ([]DueTasksRow, error) {
+	rows, err := db.Query(ctx, DueTasks, arg.EndpointID, arg.TenantID, arg.PageSize)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []DueTasksRow
+	for rows.Next() {
+		var i DueTasksRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Kind,
+			&i.Done,
+			&i.Last,
+			&i.Attempts,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const InsertTask = `-- name: InsertTask :exec
