@@ -24,6 +24,7 @@ type API struct {
 	transfers *transfer.Service
 	orders    *order.Service
 	admission *admission
+	feed      *feed
 	draining  atomic.Bool
 	endWaits  context.CancelFunc
 	public    *listener
@@ -34,9 +35,10 @@ type API struct {
 // /readyz.
 func NewAPI(ctx context.Context, cfg config.Config, env Env, further ...httpapi.Check) (*API, error) {
 	a := &API{}
-	var errs [2]error
+	var errs [3]error
 	a.domain, errs[0] = OpenAPIPool(ctx, cfg)
 	a.ops, errs[1] = opsPool(ctx, cfg)
+	a.feed, errs[2] = newFeed(ctx, cfg, env)
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}
@@ -59,6 +61,7 @@ func NewAPI(ctx context.Context, cfg config.Config, env Env, further ...httpapi.
 		Admit:     a.admission.admit, Checks: append(a.checks(), further...), InFlightMax: cfg.InFlightMax,
 		RatePerSecond: cfg.TenantRate, KeyReusedStatus: cfg.MismatchStatus,
 		PayoutCallbackSecret: cfg.PayoutCallbackSecret, Dependencies: operators, Backlog: operators,
+		Feed: a.feed, Encode: newEncoder(cfg, a.transfers, a.orders).Encode, Ending: ending.Done(),
 		Metrics: env.Metrics, Now: env.Now, Log: env.Log,
 	}
 	a.public = newListener("public API", cfg.Addr, httpapi.New(parts), env)
@@ -114,6 +117,7 @@ func (a *API) Start(ctx context.Context) error {
 	a.transfers.Start(ctx)
 	a.orders.Start(ctx)
 	a.admission.start(ctx)
+	a.feed.start(ctx)
 	err := a.admin.start(ctx)
 	if err == nil {
 		err = a.public.start(ctx)
@@ -136,6 +140,7 @@ func (a *API) Stop(ctx context.Context) error {
 	defer cancel()
 	err := a.public.stop(serving)
 	a.admission.stop()
+	a.feed.stop()
 	a.orders.Stop()
 	a.transfers.Stop()
 	err = errors.Join(err, a.admin.stop(ctx))

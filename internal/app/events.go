@@ -92,13 +92,9 @@ func (d *departures) stop() {
 func (d *departures) look(ctx context.Context) {
 	tick := time.NewTicker(lagEvery)
 	defer tick.Stop()
-	var consumers []string
-	for _, s := range Subscriptions() {
-		consumers = append(consumers, s.Consumer)
-	}
 	for {
 		once, cancel := context.WithTimeout(ctx, lagMax)
-		lag, err := outbox.ReadLag(once, d.pool, consumers...)
+		lag, err := outbox.ReadLag(once, d.pool, consumers()...)
 		cancel()
 		if err == nil {
 			d.lag.Store(&seenLag{lag, d.env.Now()})
@@ -111,6 +107,15 @@ func (d *departures) look(ctx context.Context) {
 		case <-tick.C:
 		}
 	}
+}
+
+// consumers names the parts of this program that wait for events.
+func consumers() []string {
+	var names []string
+	for _, s := range Subscriptions() {
+		names = append(names, s.Consumer)
+	}
+	return names
 }
 
 // behind is the last look as metrics show it.

@@ -252,5 +252,5 @@ func (o *Operations) givenUpWebhooks(ctx context.Context, limit int) ([]httpapi.
 
 // Outbox reads how far the way out of events is behind.
 func (o *Operations) Outbox(ctx context.Context) (outbox.Lag, error) {
-	return outbox.ReadLag(ctx, o.pool)
+	return outbox.ReadLag(ctx, o.pool, consumers()...)
 }

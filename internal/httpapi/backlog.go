@@ -103,11 +103,19 @@ func (s *adminServer) GetOutbox(
 	}
 	out := adminapi.GetOutbox200JSONResponse{
 		AgeSeconds: lag.Outbox.Seconds(), Last: lag.Last, Sinks: make([]adminapi.OutboxSink, len(lag.Sinks)),
+		Consumers: make([]adminapi.OutboxConsumer, len(lag.Consumers)),
+		Unhandled: make([]adminapi.OutboxUnhandled, len(lag.Unhandled)),
 	}
 	for i, sink := range lag.Sinks {
 		out.Sinks[i] = adminapi.OutboxSink{
 			Sink: sink.Name, Events: sink.Events, AgeSeconds: sink.Age.Seconds(),
 		}
+	}
+	for i, c := range lag.Consumers {
+		out.Consumers[i] = adminapi.OutboxConsumer{Consumer: c.Name, AgeSeconds: c.Age.Seconds()}
+	}
+	for i, u := range lag.Unhandled {
+		out.Unhandled[i] = adminapi.OutboxUnhandled{Consumer: u.Consumer, Type: u.Type, Events: u.Events}
 	}
 	return out, nil
 }

@@ -111,7 +111,9 @@ func (f fakeOperations) Queues(ctx context.Context) ([]Queue, error) {
 func (f fakeOperations) Outbox(ctx context.Context) (outbox.Lag, error) {
 	return outbox.Lag{
 		Outbox: 21 * time.Millisecond, Last: 4711,
-		Sinks: []outbox.SinkLag{{Name: "broker", Events: 12, Age: 400 * time.Millisecond}},
+		Sinks:     []outbox.SinkLag{{Name: "broker", Events: 12, Age: 400 * time.Millisecond}},
+		Consumers: []outbox.ConsumerLag{{Name: "orders", Age: 3 * time.Second}},
+		Unhandled: []outbox.Unhandled{{Consumer: "orders", Type: "transfer.settled", Events: 2}},
 	}, f.enter(ctx)
 }
 

@@ -279,5 +279,7 @@ func TestOperatorsSeeHowFarTheWayOutIsBehind(t *testing.T) {
 	t.Parallel()
 	a := setupAdmin(t).do(t, exchange{method: get, path: "/admin/v1/outbox", key: "viewer"})
 	require.JSONEq(t, `{"age_seconds":0.021,"last":4711,
-		"sinks":[{"sink":"broker","events":12,"age_seconds":0.4}]}`, a.text)
+		"sinks":[{"sink":"broker","events":12,"age_seconds":0.4}],
+		"consumers":[{"consumer":"orders","age_seconds":3}],
+		"unhandled":[{"consumer":"orders","type":"transfer.settled","events":2}]}`, a.text)
 }

@@ -11,8 +11,8 @@ import (
 	"example.com/holdfast/internal/outbox"
 )
 
-// soon bounds how long a test waits for what happens in milliseconds.
-const soon = 30 * time.Second
+// ringMax bounds how long a test waits for what happens in milliseconds.
+const ringMax = 30 * time.Second
 
 // doorbells starts what rings in a process.
 func (b bundle) doorbells(t *testing.T) *outbox.Doorbells {
@@ -40,7 +40,7 @@ func requireRing(t *testing.T, rung <-chan struct{}) {
 	t.Helper()
 	select {
 	case <-rung:
-	case <-time.After(soon):
+	case <-time.After(ringMax):
 		t.Fatal("nobody rang")
 	}
 }
@@ -110,7 +110,7 @@ func TestALostConnectionOfTheBellLosesNoRing(t *testing.T) {
 	require.Eventually(t, func() bool {
 		return count(t, b.pool, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN %'"+
 			" AND datname = current_database()") == 1
-	}, soon, time.Millisecond)
+	}, ringMax, time.Millisecond)
 	require.Equal(t, 1, count(t, b.pool, "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"+
 		" WHERE query LIKE 'LISTEN %' AND datname = current_database()"))
 	require.NoError(t, b.append(t, thing(b.tenant, "thing.ended", "")))

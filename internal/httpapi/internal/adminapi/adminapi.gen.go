@@ -391,11 +391,22 @@ type Nothing = map[string]interface{}
 // Outbox defines model for Outbox.
 type Outbox struct {
 	// AgeSeconds How long the oldest event has waited that has no place in the log yet. Zero if none waits.
-	AgeSeconds float64 `json:"age_seconds"`
+	AgeSeconds float64          `json:"age_seconds"`
+	Consumers  []OutboxConsumer `json:"consumers"`
 
 	// Last The last place of the log.
-	Last  int64        `json:"last"`
-	Sinks []OutboxSink `json:"sinks"`
+	Last      int64             `json:"last"`
+	Sinks     []OutboxSink      `json:"sinks"`
+	Unhandled []OutboxUnhandled `json:"unhandled"`
+}
+
+// OutboxConsumer defines model for OutboxConsumer.
+type OutboxConsumer struct {
+	// AgeSeconds For how long its oldest delivery has been due, in seconds. Zero if none is.
+	AgeSeconds float64 `json:"age_seconds"`
+
+	// Consumer Its name.
+	Consumer string `json:"consumer"`
 }
 
 // OutboxSink defines model for OutboxSink.
@@ -408,6 +419,18 @@ type OutboxSink struct {
 
 	// Sink Its name.
 	Sink string `json:"sink"`
+}
+
+// OutboxUnhandled defines model for OutboxUnhandled.
+type OutboxUnhandled struct {
+	// Consumer Who has not handled them.
+	Consumer string `json:"consumer"`
+
+	// Events How many. At most 1000 are counted over all.
+	Events int `json:"events"`
+
+	// Type The type of the events.
+	Type string `json:"type"`
 }
 
 // Problem Why a request was refused (RFC 9457).
