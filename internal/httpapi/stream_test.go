@@ -139,7 +139,7 @@ func TestAStreamOutlivesTheTimeoutsOfItsServer(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	server := NewServer(b.handler, slog.New(slog.DiscardHandler))
-	server.ReadTimeout, server.WriteTimeout = 50*time.Millisecond, 50*time.Millisecond
+	server.ReadTimeout, server.WriteTimeout = 300*time.Millisecond, 300*time.Millisecond
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	served := make(chan error, 1)
@@ -150,7 +150,7 @@ func TestAStreamOutlivesTheTimeoutsOfItsServer(t *testing.T) {
 	})
 	s := openStream(t, "http://"+listener.Addr().String()+events, nil)
 	s.next(t)
-	timer := time.AfterFunc(200*time.Millisecond, func() { b.fake.feed.grow(acme, "transfer.settled") })
+	timer := time.AfterFunc(900*time.Millisecond, func() { b.fake.feed.grow(acme, "transfer.settled") })
 	defer timer.Stop()
 	require.Equal(t, "transfer.settled", s.next(t)["event"])
 }
@@ -171,7 +171,7 @@ func TestAStreamEndsWhenTheInstanceStops(t *testing.T) {
 func TestAStreamEndsWhenItsTimeIsUp(t *testing.T) {
 	t.Parallel()
 	b, url, _ := streamServer(t)
-	s := openStream(t, url+events, http.Header{"Request-Timeout": {"100"}})
+	s := openStream(t, url+events, http.Header{"Request-Timeout": {"500"}})
 	s.next(t)
 	require.Nil(t, s.next(t))
 	b.requireNoStreams(t)
