@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,6 +24,13 @@ import (
 	"example.com/holdfast/internal/privatepg"
 	"example.com/holdfast/internal/privatepg/download"
 	"example.com/holdfast/loadtest/simdep"
+)
+
+// What the key of webhooks is, and who may read it.
+const (
+	webhookKeyBytes = 32
+	webhookKeyMode  = 0o600
+	webhookDirMode  = 0o755
 )
 
 // simulatedLatency is what a call to a simulated dependency takes, in milliseconds.
@@ -94,9 +103,44 @@ func (c *upCmd) settings() (config.Config, app.Env, error) {
 	}
 	cfg.Addr, cfg.AdminAddr = local(c.Port), local(c.AdminPort)
 	cfg.LogFormat, cfg.LogLevel = c.LogFormat, c.LogLevel
+	cfg.WebhookDevelopment = true
+	if cfg.WebhookKey == "" {
+		if cfg.WebhookKey, err = c.webhookKey(); err != nil {
+			return config.Config{}, app.Env{}, err
+		}
+		if len(cfg.WebhookMasterKey()) < webhookKeyBytes {
+			return config.Config{}, app.Env{}, fmt.Errorf("%s is not %d bytes in base64; remove it for a new key",
+				c.webhookKeyFile(), webhookKeyBytes)
+		}
+	}
 	env, err := app.NewEnv(cfg, app.Version())
 	return cfg, env, err
 }
+
+// webhookKey is kept beside the database, so that endpoints keep their secrets between runs.
+func (c *upCmd) webhookKey() (string, error) {
+	file := c.webhookKeyFile()
+	kept, err := os.ReadFile(file) //nolint:gosec // the user names the folder
+	if err == nil {
+		return strings.TrimSpace(string(kept)), nil
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("read key of webhooks: %w", err)
+	}
+	random := make([]byte, webhookKeyBytes)
+	_, _ = rand.Read(random) // it never fails
+	key := base64.StdEncoding.EncodeToString(random)
+	err = os.MkdirAll(filepath.Dir(file), webhookDirMode)
+	if err == nil {
+		err = os.WriteFile(file, []byte(key+"\n"), webhookKeyMode)
+	}
+	if err != nil {
+		return "", fmt.Errorf("keep key of webhooks: %w", err)
+	}
+	return key, nil
+}
+
+func (c *upCmd) webhookKeyFile() string { return c.Data + ".webhook-key" }
 
 func local(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
@@ -236,6 +280,10 @@ Place an order for two kilos of apples tomorrow morning:
     -H "Idempotency-Key: order-$(date +%s)" -H 'Content-Type: application/json' \
     -d '{"customer_account":"{from}","merchant_account":"{to}","location":"{location}",
          "slot":"{slot}","lines":[{"sku":"{sku}","quantity":2}]}'
+
+Follow what happens, as server-sent events (webhooks: docs/events.md):
+
+  curl -sSN '{base}/v1/events' -H 'Authorization: Bearer {key}' -H 'Accept: text/event-stream'
 
 See your orders, newest first:
 

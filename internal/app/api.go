@@ -62,7 +62,8 @@ func NewAPI(ctx context.Context, cfg config.Config, env Env, further ...httpapi.
 		RatePerSecond: cfg.TenantRate, KeyReusedStatus: cfg.MismatchStatus,
 		PayoutCallbackSecret: cfg.PayoutCallbackSecret, Dependencies: operators, Backlog: operators,
 		Feed: a.feed, Encode: newEncoder(cfg, a.transfers, a.orders).Encode, Ending: ending.Done(),
-		Metrics: env.Metrics, Now: env.Now, Log: env.Log,
+		Webhooks: newWebhooks(cfg, env, a.domain),
+		Metrics:  env.Metrics, Now: env.Now, Log: env.Log,
 	}
 	a.public = newListener("public API", cfg.Addr, httpapi.New(parts), env)
 	parts.Keys = tenancy.NewService(a.ops, env.Now)

@@ -14,6 +14,7 @@ import (
 	"example.com/holdfast/internal/config"
 	"example.com/holdfast/internal/outbox"
 	"example.com/holdfast/internal/telemetry"
+	"example.com/holdfast/internal/webhook"
 )
 
 const (
@@ -36,6 +37,8 @@ type departures struct {
 	// sink is that of the broker, and publisher its way there; nil without one.
 	sink      *outbox.Sink
 	publisher *publisher
+	// webhooks sends to tenants' endpoints; nil without a key.
+	webhooks *webhook.Deliverer
 
 	cancel context.CancelFunc
 	group  sync.WaitGroup
@@ -44,7 +47,9 @@ type departures struct {
 // seenLag is how far events were behind when it was looked at.
 type seenLag struct {
 	outbox.Lag
-	at time.Time
+
+	webhooks webhook.Stats
+	at       time.Time
 }
 
 func newDepartures(
@@ -61,23 +66,33 @@ func newDepartures(
 	d.bell = &outbox.Bell{Pool: d.bells, Log: env.Log}
 	d.lag.Store(&seenLag{at: env.Now()})
 	d.sink, d.publisher = newBrokerSink(cfg, env, encoder, d)
+	d.webhooks = newDeliverer(cfg, env, encoder, d)
 	env.Metrics.WatchOutbox(d.behind)
 	return d, nil
 }
 
-func (d *departures) start(ctx context.Context) {
+func (d *departures) start(ctx context.Context) error {
 	d.bell.Start(ctx)
+	if d.webhooks != nil {
+		if err := d.webhooks.Start(ctx); err != nil {
+			return err
+		}
+	}
 	d.relay.Start(ctx)
 	if d.sink != nil {
 		d.sink.Start(ctx)
 	}
 	ctx, d.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	d.group.Go(func() { d.look(ctx) })
+	return nil
 }
 
 func (d *departures) stop() {
 	d.cancel()
 	d.group.Wait()
+	if d.webhooks != nil {
+		d.webhooks.Stop()
+	}
 	if d.sink != nil {
 		d.sink.Stop()
 		d.publisher.close()
@@ -95,9 +110,10 @@ func (d *departures) look(ctx context.Context) {
 	for {
 		once, cancel := context.WithTimeout(ctx, lagMax)
 		lag, err := outbox.ReadLag(once, d.pool, consumers()...)
+		stats, statsErr := webhook.ReadStats(once, d.pool)
 		cancel()
-		if err == nil {
-			d.lag.Store(&seenLag{lag, d.env.Now()})
+		if err = errors.Join(err, statsErr); err == nil {
+			d.lag.Store(&seenLag{lag, stats, d.env.Now()})
 		} else if ctx.Err() == nil {
 			d.env.Log.WarnContext(ctx, "lag of events not seen", slog.Any("error", err))
 		}
@@ -128,6 +144,10 @@ func (d *departures) behind() telemetry.Outbox {
 	out := telemetry.Outbox{
 		Age: (seen.Outbox + blind).Seconds(), Sinks: map[string]float64{},
 		Consumers: map[string]float64{}, Mismatch: map[[2]string]int{},
+		Webhooks: map[string]int{
+			"failing": seen.webhooks.Failing, "disabled": seen.webhooks.Disabled,
+		},
+		WebhooksDead: seen.webhooks.Dead,
 	}
 	for _, s := range seen.Sinks {
 		out.Sinks[s.Name] = (s.Age + blind).Seconds()

@@ -26,6 +26,7 @@ import (
 	"example.com/holdfast/internal/telemetry"
 	"example.com/holdfast/internal/tenancy"
 	"example.com/holdfast/internal/transfer"
+	"example.com/holdfast/internal/webhook"
 )
 
 // The periodic work of a worker.
@@ -128,7 +129,9 @@ func (w *Worker) Start(ctx context.Context) error {
 	}
 	w.transfers.Start(ctx)
 	w.orders.Start(ctx)
-	w.events.start(ctx)
+	if err := w.events.start(ctx); err != nil {
+		return err
+	}
 	if err := w.client.Start(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("start job client: %w", err)
 	}
@@ -214,5 +217,6 @@ func (w *Worker) cleanUp(ctx context.Context) error {
 		return err
 	})
 	_, forgetErr := outbox.Forget(ctx, w.ops)
-	return errors.Join(err, forgetErr, w.transfers.CleanUp(ctx))
+	_, webhookErr := webhook.CleanUp(ctx, w.ops)
+	return errors.Join(err, forgetErr, webhookErr, w.transfers.CleanUp(ctx))
 }

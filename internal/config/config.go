@@ -6,6 +6,7 @@
 package config
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"maps"
@@ -62,6 +63,11 @@ type Config struct {
 	NATSStream string `env:"HOLDFAST_NATS_STREAM" envDefault:"HOLDFAST"`
 	// NATSCreds is the path of a credentials file for the broker.
 	NATSCreds string `env:"HOLDFAST_NATS_CREDS"`
+	// WebhookKey is what the secrets of webhook endpoints are made of: 32 bytes or more in base64, the same
+	// for all processes. Another key changes every secret. Without one there are no webhooks.
+	WebhookKey string `env:"HOLDFAST_WEBHOOK_KEY" secret:"true"`
+	// WebhookDevelopment lets endpoints have http URLs and loopback addresses.
+	WebhookDevelopment bool `env:"HOLDFAST_WEBHOOK_DEVELOPMENT"`
 	// DBLimit is how many jobs of pure database work a worker has in hand.
 	DBLimit int `env:"HOLDFAST_DB_LIMIT" envDefault:"40"`
 
@@ -189,6 +195,8 @@ func (c Config) validate() error {
 		"HOLDFAST_NATS_URL has to be nats://, tls://, ws:// or wss:// and a host, or several by commas")
 	check(streamName.MatchString(c.NATSStream),
 		"HOLDFAST_NATS_STREAM %q has to be of letters, digits, _ and -", c.NATSStream)
+	check(c.WebhookKey == "" || len(c.WebhookMasterKey()) >= webhookKeyMinBytes,
+		"HOLDFAST_WEBHOOK_KEY has to be %d bytes or more in base64", webhookKeyMinBytes)
 	check(c.DBLimit > 0, "HOLDFAST_DB_LIMIT has to be positive")
 	check(c.QueueAgeMax > 0, "HOLDFAST_QUEUE_AGE_MAX has to be positive")
 	check(c.InFlightMax > 0, "HOLDFAST_IN_FLIGHT_MAX has to be positive")
@@ -200,6 +208,18 @@ func (c Config) validate() error {
 	return errors.Join(problems...)
 }
 
+// webhookKeyMinBytes is the least that secrets of webhooks may be made of.
+const webhookKeyMinBytes = 32
+
+// WebhookMasterKey is WebhookKey as bytes; nil where there is none.
+func (c Config) WebhookMasterKey() []byte {
+	key, err := base64.StdEncoding.DecodeString(c.WebhookKey)
+	if err != nil {
+		return nil
+	}
+	return key
+}
+
 // Redacted lists every setting, one NAME=value a line, secrets hidden.
 func (c Config) Redacted() string {
 	if c.DatabaseURL != "" {
@@ -207,6 +227,9 @@ func (c Config) Redacted() string {
 	}
 	if c.PayoutCallbackSecret != "" {
 		c.PayoutCallbackSecret = hidden
+	}
+	if c.WebhookKey != "" {
+		c.WebhookKey = hidden
 	}
 	if c.NATSURL != "" {
 		c.NATSURL = hideUsers(c.NATSURL)

@@ -25,6 +25,8 @@ func TestAnEmptyEnvironmentGivesTheDocumentedDefaults(t *testing.T) {
 	require.Equal(t, 40, c.DBLimit)
 	require.Equal(t, config.Drain{Max: 15 * time.Second}, c.Drain)
 	require.Empty(t, c.NATSURL, "no events are sent")
+	require.Empty(t, c.WebhookMasterKey(), "there are no webhooks")
+	require.False(t, c.WebhookDevelopment)
 	require.Equal(t, "HOLDFAST", c.NATSStream)
 	require.Empty(t, c.NATSCreds)
 }
@@ -36,14 +38,16 @@ func TestEveryProblemIsReportedAtOnce(t *testing.T) {
 		"HOLDFAST_API_CONNS=0", "IDEMPOTENCY_MISMATCH_STATUS=200", "HOLDFAST_RISK_TIMEOUT=3751ms",
 		"HOLDFAST_NOTIFY_LIMIT=1001", "HOLDFAST_PAYOUT_WAIT_MAX=0s", "HOLDFAST_DRAIN_GRACE=-1s",
 		"HOLDFAST_PAYOUT_CALLBACK_SECRET=c2hvcnQ=", "HOLDFAST_NATS_URL=http://u:c2hvcnQ=@nats",
-		"HOLDFAST_NATS_STREAM=holdfast.events",
+		"HOLDFAST_NATS_STREAM=holdfast.events", "HOLDFAST_PUBLIC_URL=api.example.com/",
+		"HOLDFAST_WEBHOOK_KEY=dG9vIHNob3J0",
 	})
 	for _, part := range []string{
 		"HOLDFAST_RISK_LIMIT", "HOLDFAST_NOTIFY_TIMEOUT", "xml", "every pool", "MISMATCH_STATUS 200",
 		"HOLDFAST_RISK_TIMEOUT has to be positive and at most 3.75s",
 		"HOLDFAST_NOTIFY_LIMIT has to be 1 to 1000", "HOLDFAST_PAYOUT_WAIT_MAX", "DRAIN_GRACE",
 		"HOLDFAST_PAYOUT_CALLBACK_SECRET", "HOLDFAST_NATS_URL has to be",
-		`HOLDFAST_NATS_STREAM "holdfast.events"`,
+		`HOLDFAST_NATS_STREAM "holdfast.events"`, "HOLDFAST_PUBLIC_URL has to be",
+		"HOLDFAST_WEBHOOK_KEY has to be 32 bytes or more in base64",
 	} {
 		require.ErrorContains(t, err, part)
 	}

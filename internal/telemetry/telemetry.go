@@ -37,6 +37,10 @@ type Metrics struct {
 	requests   *prometheus.HistogramVec
 	shed       *prometheus.CounterVec
 	sent       *prometheus.CounterVec
+	hooks      *prometheus.CounterVec
+	hookTime   prometheus.Histogram
+	hookDead   prometheus.Counter
+	hookOff    prometheus.Counter
 	watched    *watched
 }
 
@@ -80,13 +84,28 @@ func New() *Metrics {
 	m.sent = counterVec("sink_events_total",
 		"Events that were handed to a sink of the log, by whether all of them were taken; those that were "+
 			"not come again.", "sink", "taken")
+	m.webhooks()
 	m.watched = newWatched()
 	m.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		m.batches, m.moved, m.completion, m.ordered, m.orderTime, m.orderFails, m.stale, m.failed, m.illegal,
 		m.swept, m.reaped, m.calls, m.callTime, m.attempts, m.refusals, m.requests, m.shed,
-		m.sent, m.watched)
+		m.sent, m.hooks, m.hookTime, m.hookDead, m.hookOff, m.watched)
 	return m
+}
+
+// webhooks declares what is counted of them.
+func (m *Metrics) webhooks() {
+	m.hooks = counterVec("webhook_attempts_total", "Attempts at webhook endpoints, by outcome.",
+		"kind", "outcome")
+	m.hookTime = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Namespace: namespace, Name: "webhook_delivery_seconds",
+		Help:    "From when an event happened until a webhook endpoint had taken it.",
+		Buckets: prometheus.ExponentialBuckets(0.005, 4, 12),
+	})
+	m.hookDead = counter("webhook_died_total", "Events that were given up for a webhook endpoint.")
+	m.hookOff = counter("webhook_disabled_total",
+		"Webhook endpoints that were disabled since they take nothing.")
 }
 
 func counter(name, help string) prometheus.Counter {
@@ -112,6 +131,18 @@ func histogramVec(name, help string, buckets []float64, labels ...string) *prome
 func (m *Metrics) SinkRound(sink string, events int, taken bool) {
 	m.sent.WithLabelValues(sink, strconv.FormatBool(taken)).Add(float64(events))
 }
+
+// WebhookAttempt counts an attempt at an endpoint.
+func (m *Metrics) WebhookAttempt(kind, outcome string) { m.hooks.WithLabelValues(kind, outcome).Inc() }
+
+// WebhookDelivered counts how long after it happened an event was delivered.
+func (m *Metrics) WebhookDelivered(after time.Duration) { m.hookTime.Observe(after.Seconds()) }
+
+// WebhookDied counts events that were given up.
+func (m *Metrics) WebhookDied(events int) { m.hookDead.Add(float64(events)) }
+
+// WebhookDisabled counts an endpoint that was disabled.
+func (m *Metrics) WebhookDisabled() { m.hookOff.Inc() }
 
 // Registry is where the metrics are gathered from.
 func (m *Metrics) Registry() *prometheus.Registry { return m.registry }

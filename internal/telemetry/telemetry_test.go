@@ -62,6 +62,10 @@ func TestEveryCounterCounts(t *testing.T) {
 	m.Call("risk_api", "screen", "ok", time.Millisecond)
 	m.Request("GET /v1/transfers", "200", time.Millisecond)
 	m.SinkRound("broker", 5, true)
+	m.WebhookAttempt("event", "delivered")
+	m.WebhookDied(2)
+	m.WebhookDisabled()
+	m.WebhookDelivered(time.Second)
 	got := gather(t, m)
 	for name, want := range map[string]float64{
 		"holdfast_stale_moves_total":           1,
@@ -73,12 +77,16 @@ func TestEveryCounterCounts(t *testing.T) {
 		"holdfast_requests_shed_total":         1,
 		"holdfast_dependency_calls_total":      1,
 		"holdfast_sink_events_total":           5,
+		"holdfast_webhook_attempts_total":      1,
+		"holdfast_webhook_died_total":          2,
+		"holdfast_webhook_disabled_total":      1,
 	} {
 		require.Contains(t, got, name)
 		require.InDelta(t, want, got[name].GetMetric()[0].GetCounter().GetValue(), 0, name)
 	}
 	for _, name := range []string{
 		"holdfast_group_commit_batch_items", "holdfast_dependency_call_seconds",
+		"holdfast_webhook_delivery_seconds",
 		"holdfast_http_request_seconds",
 	} {
 		require.Contains(t, got, name)
@@ -158,13 +166,15 @@ func TestHowFarEventsAreBehindIsAskedAtEachScrape(t *testing.T) {
 		return telemetry.Outbox{
 			Age: age, Sinks: map[string]float64{"broker": 2}, Consumers: map[string]float64{"order": 3},
 			Mismatch: map[[2]string]int{{"order", "transfer.settled"}: 4},
+			Webhooks: map[string]int{"failing": 5}, WebhooksDead: 6,
 		}
 	})
 	gather(t, m)
 	got := gather(t, m)
 	for name, want := range map[string]float64{
 		"holdfast_outbox_age_seconds": 2, "holdfast_sink_lag_seconds": 2, "holdfast_inbox_lag_seconds": 3,
-		"holdfast_outbox_inbox_mismatch": 4,
+		"holdfast_outbox_inbox_mismatch": 4, "holdfast_webhook_endpoints": 5,
+		"holdfast_webhook_dead_events": 6,
 	} {
 		require.InDelta(t, want, got[name].GetMetric()[0].GetGauge().GetValue(), 0, name)
 	}

@@ -27,12 +27,16 @@ type Outbox struct {
 	Sinks, Consumers map[string]float64
 	// Mismatch counts what a consumer was told of and has not handled, by consumer and type.
 	Mismatch map[[2]string]int
+	// Webhooks counts endpoints by what is wrong with them, WebhooksDead the events that are given up.
+	Webhooks     map[string]int
+	WebhooksDead int
 }
 
 // watched collects gauges from their owners when they are scraped; nobody samples in between.
 type watched struct {
 	inFlight, limit, most, breaker, saturated, condition *prometheus.Desc
 	outboxAge, sinkLag, inboxLag, mismatch               *prometheus.Desc
+	webhooks, webhooksDead                               *prometheus.Desc
 
 	mu           sync.Mutex
 	dependencies []func() Dependency
@@ -66,6 +70,11 @@ func newWatched() *watched {
 		mismatch: gauge("outbox_inbox_mismatch",
 			"Events that a consumer in the program was told of more than ten seconds ago and that are not "+
 				"in its inbox, by type; absent in health.", "consumer", "type"),
+		webhooks: gauge("webhook_endpoints",
+			"Webhook endpoints of all tenants that get nothing, by whether they fail or are disabled.",
+			"state"),
+		webhooksDead: gauge("webhook_dead_events",
+			"Events that an endpoint did not take and that are given up until somebody sends them again."),
 	}
 }
 
@@ -73,7 +82,7 @@ func newWatched() *watched {
 func (w *watched) Describe(to chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		w.inFlight, w.limit, w.most, w.breaker, w.saturated, w.condition,
-		w.outboxAge, w.sinkLag, w.inboxLag, w.mismatch,
+		w.outboxAge, w.sinkLag, w.inboxLag, w.mismatch, w.webhooks, w.webhooksDead,
 	} {
 		to <- desc
 	}
@@ -110,6 +119,10 @@ func (w *watched) Collect(to chan<- prometheus.Metric) {
 	for labels, events := range out.Mismatch {
 		gauge(w.mismatch, float64(events), labels[:]...)
 	}
+	for state, endpoints := range out.Webhooks {
+		gauge(w.webhooks, float64(endpoints), state)
+	}
+	gauge(w.webhooksDead, float64(out.WebhooksDead))
 }
 
 // byName sums up the dependencies; mu is held.
