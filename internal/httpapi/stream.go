@@ -110,8 +110,6 @@ func (s *shared) stream(ctx context.Context, w http.ResponseWriter, f *follower)
 	out := &frames{w: w, conn: http.NewResponseController(w), now: s.cfg.Now}
 	out.text.WriteString("retry: " + strconv.FormatInt(streamResumeAfter.Milliseconds(), 10) + "\n")
 	out.mark(f.place)
-	// The server's timeouts are for requests that end.
-	_ = out.conn.SetReadDeadline(time.Time{})
 	if err := s.copyEvents(ctx, out, f); err != nil && ctx.Err() == nil {
 		c := callOf(ctx)
 		c.code, c.err = explain(err).Code, err
@@ -196,7 +194,8 @@ func (f *frames) send() error {
 		err = f.conn.Flush()
 	}
 	if err == nil {
-		_ = f.conn.SetWriteDeadline(time.Time{}) // or it would pass between two writes
+		// One that passes between two writes would end an HTTP/2 stream for good.
+		_ = f.conn.SetWriteDeadline(time.Time{})
 	}
 	return err
 }

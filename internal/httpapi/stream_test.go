@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -149,6 +150,30 @@ func TestAStreamOutlivesTheTimeoutsOfItsServer(t *testing.T) {
 		require.ErrorIs(t, <-served, http.ErrServerClosed)
 	})
 	s := openStream(t, "http://"+listener.Addr().String()+events, nil)
+	s.next(t)
+	timer := time.AfterFunc(900*time.Millisecond, func() { b.fake.feed.grow(acme, "transfer.settled") })
+	defer timer.Stop()
+	require.Equal(t, "transfer.settled", s.next(t)["event"])
+}
+
+func TestAStreamOverHTTP2MayBeQuietForLongerThanAWriteMayTake(t *testing.T) {
+	t.Parallel()
+	b := setup(t, func(c *Config) {
+		clock := c.Now
+		c.Now = func() time.Time { return clock().Add(300*time.Millisecond - streamWriteMax) }
+	})
+	server := httptest.NewUnstartedServer(b.handler)
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	r, err := http.NewRequestWithContext(t.Context(), get, server.URL+events, http.NoBody)
+	require.NoError(t, err)
+	r.Header = http.Header{"Authorization": {"Bearer acme"}, "Accept": {"text/event-stream"}}
+	response, err := server.Client().Do(r)
+	require.NoError(t, err)
+	require.Equal(t, 2, response.ProtoMajor)
+	t.Cleanup(func() { _ = response.Body.Close() })
+	s := &reading{response, bufio.NewScanner(response.Body)}
 	s.next(t)
 	timer := time.AfterFunc(900*time.Millisecond, func() { b.fake.feed.grow(acme, "transfer.settled") })
 	defer timer.Stop()

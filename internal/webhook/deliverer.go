@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -85,6 +86,7 @@ type Deliverer struct {
 	Encode   func(context.Context, []outbox.Logged) ([]cloudevent.Message, error)
 	Observer Observer
 
+	every  time.Duration // lookEvery, but for tests
 	checks checks
 	calls  outbound.Config // of every endpoint's client, but for its address
 	watch  watch
@@ -108,6 +110,7 @@ func (d *Deliverer) Start(ctx context.Context) error {
 	if len(d.Key) == 0 {
 		return errors.New("deliver webhooks: there is no key to sign them with")
 	}
+	d.every = cmp.Or(d.every, lookEvery)
 	allowed := newAddresses(d.Development)
 	d.checks = checks{addresses: allowed, development: d.Development}
 	d.calls = outbound.Config{
@@ -141,14 +144,14 @@ func (d *Deliverer) run(ctx context.Context) {
 		if d.watch.hungry {
 			rung = d.freed
 		}
-		outbox.Pause(ctx, rung, lookEvery-d.Now().Sub(d.watch.wholeAt))
+		outbox.Pause(ctx, rung, d.every-d.Now().Sub(d.watch.wholeAt))
 		outbox.Pause(ctx, nil, lookPause-d.Now().Sub(began))
 	}
 }
 
 // look takes endpoints that have work: of all now and then, otherwise of the tenants that have new events.
 func (d *Deliverer) look(ctx context.Context, began time.Time) error {
-	if d.watch.hungry || began.Sub(d.watch.wholeAt) >= lookEvery {
+	if d.watch.hungry || began.Sub(d.watch.wholeAt) >= d.every {
 		return d.lookAtAll(ctx, began)
 	}
 	limited, cancel := context.WithTimeout(ctx, statementMax)

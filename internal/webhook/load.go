@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -58,13 +59,18 @@ type round struct {
 	more, moreHeads bool
 }
 
-// all are the items of a round, pings first.
+// all are the items of a round in the order in which they are sent: what is new goes before what has failed,
+// and that before what goes again.
 func (r *round) all() []*item {
-	var items []*item
+	var pings, resends []*item
 	for _, t := range r.tasks {
-		items = append(items, t.items...)
+		if t.Kind == KindPing {
+			pings = append(pings, t.items...)
+		} else {
+			resends = append(resends, t.items...)
+		}
 	}
-	return append(append(items, r.heads...), r.log...)
+	return slices.Concat(pings, r.log, r.heads, resends)
 }
 
 // load reads what there is to send.

@@ -2,10 +2,8 @@ package webhook_test
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -46,21 +44,26 @@ func TestAnEndpointThatIsDownForAnHourCostsNextToNothingAndMissesNothing(t *test
 		events, others = append(events, some...), append(others, more...)
 		neighbour.requireOnce(t, events)
 		stranger.requireOnce(t, others)
+		before := b.endpoint(t, e.ID).Failures
 		b.pass(t, 5*time.Minute)
+		b.eventually(t, e.ID, func(e webhook.Endpoint) bool { return e.Failures > before })
 	}
 	failing := b.eventually(t, e.ID, func(e webhook.Endpoint) bool { return !e.FailingSince.IsZero() })
 	require.Equal(t, "replied 503", failing.LastError)
 	require.Greater(t, now().Sub(failing.FailingSince), 50*time.Minute)
 	require.LessOrEqual(t, failing.Place, int64(5), "its events wait in the log; before them may be others'")
 	require.Zero(t, b.count(t, "SELECT count(*) FROM webhook_backlog"))
-	// Each step has one probe at most, or two if a pause ended by itself; the first round has eight flights.
-	require.LessOrEqual(t, len(dead.requests()), 8+2*4*steps)
+	// The first round has flights for each aggregate. Early pauses may end by themselves.
+	require.LessOrEqual(t, len(dead.requests()), len(aggregates)+4*(steps+6))
 	all, err := b.service.Failing(t.Context(), 10)
 	require.NoError(t, err)
 	require.Equal(t, []uuid.UUID{e.ID}, []uuid.UUID{all[0].ID})
 
 	dead.replies(always(200))
-	b.pass(t, 5*time.Minute)
+	require.Eventually(t, func() bool {
+		b.hurry(t)
+		return b.endpoint(t, e.ID).FailingSince.IsZero()
+	}, patience, 20*time.Millisecond)
 	dead.requireOnce(t, events)
 	well := b.eventually(t, e.ID, func(e webhook.Endpoint) bool { return e.Place > 0 && e.Failures == 0 })
 	require.Zero(t, well.FailingSince)
@@ -76,10 +79,12 @@ func TestAnEndpointThatFailsForFiveDaysIsDisabledAndGoesOnWhereItWas(t *testing.
 	b.happen(t, events...)
 	b.eventually(t, e.ID, func(e webhook.Endpoint) bool { return !e.FailingSince.IsZero() })
 	b.pass(t, 4*24*time.Hour)
-	before := len(r.requests())
-	require.Eventually(t, func() bool { return len(r.requests()) > before }, patience, time.Millisecond)
+	before := b.endpoint(t, e.ID).Failures
+	b.pass(t, 10*time.Minute)
+	b.eventually(t, e.ID, func(e webhook.Endpoint) bool { return e.Failures > before })
 	require.Equal(t, webhook.Active, b.endpoint(t, e.ID).Status)
 	b.pass(t, 24*time.Hour)
+	b.hurry(t)
 	disabled := b.eventually(t, e.ID, func(e webhook.Endpoint) bool { return e.Status == webhook.Disabled })
 	require.Equal(t, "Nothing got through for five days.", disabled.StatusReason)
 	r.replies(always(200))
@@ -211,10 +216,19 @@ func TestAProbeGetsPastWhatIsAlwaysRefused(t *testing.T) {
 	fine := b.series(1)
 	b.happen(t, bad(20)...)
 	b.happen(t, fine...)
-	b.hurry(t)
+	require.Eventually(t, func() bool {
+		b.hurry(t)
+		return len(r.delivered()) > 0
+	}, patience, 20*time.Millisecond)
 	r.requireOnce(t, fine)
-	b.eventually(t, e.ID, func(e webhook.Endpoint) bool { return e.FailingSince.IsZero() && e.Place == 41 })
+	b.eventually(t, e.ID, func(e webhook.Endpoint) bool { return e.Place == 41 })
 	require.Equal(t, 40, b.count(t, "SELECT count(*) FROM webhook_backlog"))
+	for range 3 { // nothing is hurried any more
+		more := b.series(2)
+		b.happen(t, more...)
+		fine = append(fine, more...)
+		r.requireOnce(t, fine)
+	}
 }
 
 func TestWhatIsMissingInTheLogIsSaid(t *testing.T) {
@@ -317,61 +331,42 @@ func TestAnotherUrlIsUsedFromTheNextRoundOn(t *testing.T) {
 	second.requireOnce(t, events)
 }
 
-// rebound resolves every name to 127.0.0.1.
-func rebound(t *testing.T) *net.Resolver {
-	t.Helper()
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-	require.NoError(t, err)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		buf := make([]byte, 512)
-		for {
-			n, from, err := conn.ReadFrom(buf)
-			if err != nil {
-				return
-			}
-			end := 12 // of the one question, which has no compression
-			for buf[end] != 0 {
-				end += 1 + int(buf[end])
-			}
-			end += 5
-			reply := []byte{buf[0], buf[1], 0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0}
-			reply = append(reply, buf[12:min(end, n)]...)
-			if binary.BigEndian.Uint16(buf[end-4:]) == 1 {
-				reply[7] = 1
-				reply = append(reply, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4, 127, 0, 0, 1)
-			}
-			_, _ = conn.WriteTo(reply, from)
-		}
-	}()
-	t.Cleanup(func() {
-		_ = conn.Close()
-		<-done
-	})
-	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "udp", conn.LocalAddr().String())
-	}}
-}
-
-func TestANameThatLeadsInsideIsNotCalled(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	r := receive(t, always(200))
-	e := b.create(t, webhook.New{URL: "https://rebinding.example" + r.url[len("http://127.0.0.1"):]})
-	b.deliver(t, func(d *webhook.Deliverer) { d.Development, d.Resolver = false, rebound(t) })
-	b.happen(t, b.series(1)...)
-	b.eventually(t, e.ID, func(e webhook.Endpoint) bool { return e.LastError == "its address is not public" })
-	attempt := b.attempts(t, e.ID)[0]
-	require.Equal(t, []any{"blocked", 0, "its address is not public"},
-		[]any{attempt.Outcome, attempt.Status, attempt.Error})
-	require.Empty(t, r.requests())
-}
-
 func TestWithoutAKeyNothingIsDelivered(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	d := b.deliverer(t, func(d *webhook.Deliverer) { d.Key = nil })
 	require.ErrorContains(t, d.Start(t.Context()), "no key")
+}
+
+func TestWhatWaitsGoesAtOnceWhenItsEndpointIsWellAgain(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	first, second := b.series(2), b.series(1)
+	r := receive(t, always(500))
+	e := b.create(t, webhook.New{URL: r.url})
+	b.deliver(t, nil)
+	b.happen(t, first...)
+	b.eventually(t, e.ID, func(e webhook.Endpoint) bool { return e.Place == 2 })
+	b.exec(t, "UPDATE webhook_backlog SET due_at = due_at + interval '1 hour' WHERE due_at IS NOT NULL")
+	b.exec(t, "UPDATE webhook_backlog SET first_failed_at = now() - interval '3 days' WHERE attempts > 0")
+	r.replies(always(200))
+	b.happen(t, second...)
+	r.requireOnce(t, append(first, second...))
+
+	// What has been failing for days gets another chance: it is not dead for one refusal more.
+	poison := b.series(1)
+	r.replies(func(g got) int {
+		if g.Aggregate == poison[0].AggregateID {
+			return 500
+		}
+		return 200
+	})
+	b.happen(t, poison...)
+	b.eventually(t, e.ID, func(e webhook.Endpoint) bool { return e.Place == 4 && !e.FailingSince.IsZero() })
+	b.exec(t, "UPDATE webhook_backlog SET due_at = due_at + interval '1 hour'")
+	b.exec(t, "UPDATE webhook_backlog SET first_failed_at = now() - interval '3 days'")
+	b.happen(t, b.series(1)...)
+	require.Eventually(t, func() bool {
+		return b.count(t, "SELECT count(*) FROM webhook_backlog WHERE attempts = 2 AND dead_at IS NULL") == 1
+	}, patience, time.Millisecond)
 }

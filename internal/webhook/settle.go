@@ -27,7 +27,7 @@ const (
 	// aggregatesAlone is how many aggregates have to fail, with none that passes, for the endpoint to be at
 	// fault and not the event.
 	aggregatesAlone = 2
-	// deferPause is when a round is done again whose door was closed.
+	// deferPause is when a round is done again whose door was closed, or that gave up.
 	deferPause = time.Second
 )
 
@@ -78,14 +78,15 @@ type plan struct {
 // tally counts what came of the items of a round.
 type tally struct {
 	delivered, failed int
-	fresh             map[uuid.UUID]bool // aggregates of events that failed at their first try
+	fresh             bool               // an event failed at its first try
+	aggregates        map[uuid.UUID]bool // of the log that did so
 	deferred, gone    bool
 	text              string        // of the last failure
 	after             time.Duration // the longest that was asked for
 }
 
 func count(r *round) tally {
-	t := tally{fresh: map[uuid.UUID]bool{}}
+	t := tally{aggregates: map[uuid.UUID]bool{}}
 	for _, i := range r.all() {
 		t.deferred = t.deferred || i.result.deferred
 		switch {
@@ -95,12 +96,21 @@ func count(r *round) tally {
 			t.failed++
 			t.text, t.after = i.result.text, max(t.after, i.result.after)
 			t.gone = t.gone || i.result.status == statusGone
-			if i.kind == KindEvent && i.attempts == 0 && i.result.outcome != OutcomeUnwritten {
-				t.fresh[i.event.AggregateID] = true
-			}
+			t.fresh = t.fresh || i.blames()
+		}
+	}
+	for _, i := range r.log {
+		if i.blames() {
+			t.aggregates[i.event.AggregateID] = true
 		}
 	}
 	return t
+}
+
+// blames says whether an event tells that its endpoint may be at fault: one that has failed before does not.
+func (i *item) blames() bool {
+	return i.kind == KindEvent && i.attempts == 0 && i.result.tried && !i.result.delivered &&
+		i.result.outcome != OutcomeUnwritten
 }
 
 // settle decides what becomes of an endpoint, as it stands now, and of what a round sent to it.
@@ -124,7 +134,7 @@ func settle(
 	case p.row.Probes > 0:
 		p.row.NextAt = now.Add(max(pause(p.row.Probes, probePauseMin, probePauseMax, random),
 			min(t.after, probePauseMax)))
-	case t.deferred:
+	case t.deferred || (t.delivered == 0 && t.failed >= failuresAlone):
 		p.row.NextAt = now.Add(deferPause)
 	}
 	p.more = (p.more || p.recovered) && Status(p.row.Status) == Active && !p.row.NextAt.After(now)
@@ -132,7 +142,8 @@ func settle(
 }
 
 // judge decides how the endpoint is. One success makes it well. It fails since the first time that nothing
-// passed; it is left alone as a whole when that is not the fault of one aggregate.
+// passed; it is left alone as a whole when new events of more than one aggregate tell so. What is tried of
+// the backlog does not: it may be a heap of what is refused for ever, behind which the log has to go on.
 func (p *plan) judge(t tally, now time.Time) {
 	switch {
 	case t.delivered > 0:
@@ -142,10 +153,11 @@ func (p *plan) judge(t tally, now time.Time) {
 		failingBefore := p.row.FailingSince != nil
 		p.row.Failures += int32(t.failed) //nolint:gosec // the items of a round
 		p.row.LastError = t.text
-		if len(t.fresh) > 0 && !failingBefore {
+		if t.fresh && !failingBefore {
 			p.row.FailingSince = &now
 		}
-		if p.row.Probes > 0 || len(t.fresh) >= aggregatesAlone || (len(t.fresh) > 0 && failingBefore) {
+		n := len(t.aggregates)
+		if p.row.Probes > 0 || n >= aggregatesAlone || (n > 0 && failingBefore) {
 			p.row.Probes++
 		}
 	}
