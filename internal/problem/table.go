@@ -6,6 +6,7 @@ const (
 	adviceScope  = "Use a key with the scope that the detail names."
 	adviceKey    = "Use 1 to 255 bytes of visible ASCII."
 	adviceID     = "Check the id; other tenants' ids are not found either."
+	adviceCursor = "What came after the cursor is not kept. Read how things are, and begin again without one."
 	adviceFix    = "Correct the request and send it again; nothing was stored, so the key may be used again."
 	adviceFinal  = "The refusal is stored under the key. Change what it names, then use a new key."
 	adviceAgain  = "Nothing is lost: send the same request with the same key after Retry-After."
@@ -37,10 +38,7 @@ func Table() []Meaning {
 		},
 		{KeyInProgress, 409, "First request still in progress", true, false, false, adviceAgain},
 		{NotFound, 404, "Not found", false, true, false, adviceID},
-		{
-			CursorExpired, 410, "Cursor older than the log", false, true, false,
-			"What came after the cursor is not kept. Read how things are, and begin again without a cursor.",
-		},
+		{CursorExpired, 410, "Cursor older than the log", false, true, false, adviceCursor},
 		{ReferenceUsed, 409, "client_reference already used", false, true, true, adviceFinal},
 		{SKUCodeUsed, 409, "SKU code already used", false, true, true, adviceFinal},
 		{SKUNotFound, 404, "SKU not found", false, true, true, adviceFinal},
