@@ -2,6 +2,7 @@ package drill
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"sync"
@@ -37,6 +38,10 @@ type answer struct {
 	status int
 	id     uuid.UUID
 	code   string
+	// current is the secret that was asked for; events and nextCursor are a page of the feed.
+	current    string
+	events     []json.RawMessage
+	nextCursor string
 }
 
 // tally is what came of a stream's requests in one phase.

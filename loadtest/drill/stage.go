@@ -33,6 +33,8 @@ type stage struct {
 	url   string
 
 	risk, notify, rail *simdep.Server
+	receivers          []*receiver
+	broker             *rig.Broker // of a scenario that has one
 	settings           []string
 	api                *process
 	workers            []*process
@@ -121,6 +123,12 @@ func (s *stage) strike(ctx context.Context) error {
 	}
 	if s.referee != nil {
 		s.referee.Close(ctx)
+	}
+	for _, r := range s.receivers {
+		errs = append(errs, r.close())
+	}
+	if s.broker != nil {
+		errs = append(errs, s.broker.Close())
 	}
 	for _, server := range []*simdep.Server{s.risk, s.notify, s.rail} {
 		if server != nil {

@@ -111,11 +111,19 @@ func (t *traffic) do(ctx context.Context, r request) (answer, error) {
 	var made struct {
 		ID   uuid.UUID `json:"id"`
 		Code string    `json:"code"`
+		// Of a secret.
+		Current string `json:"current"`
+		// Of a page of the feed.
+		Events     []json.RawMessage `json:"events"`
+		NextCursor string            `json:"next_cursor"`
 	}
 	if len(text) > 0 {
 		err = json.Unmarshal(text, &made)
 	}
-	return answer{in.StatusCode, made.ID, made.Code}, err
+	return answer{
+		status: in.StatusCode, id: made.ID, code: made.Code, current: made.Current, events: made.Events,
+		nextCursor: made.NextCursor,
+	}, err
 }
 
 func (t *traffic) post(ctx context.Context, path, key string, body any) (answer, error) {
