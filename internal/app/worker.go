@@ -88,7 +88,7 @@ func NewWorker(ctx context.Context, cfg config.Config, env Env, via Transports) 
 	w.orders.AddWorkers(workers)
 	w.instance = &jobqueue.Instance{
 		ID: env.Instance, Host: env.Host, Version: env.Version, Pool: w.ops, Log: env.Log,
-		Reaped: env.Metrics.Reaped,
+		Reaped: env.Metrics.Reaped, Silent: w.release,
 	}
 	inHand := w.out.inHand(cfg.DBLimit)
 	w.client, err = jobqueue.NewClient(w.river, env.Instance, inHand, workers, env.RiverLog)
@@ -109,7 +109,7 @@ func (w *Worker) ListenAdmin() {
 	operators := operationsOf(w.ops, w.transfers, w.orders, w.env.doors)
 	handler := httpapi.NewAdmin(httpapi.Config{
 		Keys: tenancy.NewService(w.ops, w.env.Now), Transfers: w.transfers, Checks: w.Checks(),
-		Dependencies: operators, Backlog: operators,
+		Dependencies: operators, Backlog: operators, Webhooks: newWebhooks(w.cfg, w.env, w.ops),
 		Metrics: w.env.Metrics, Now: w.env.Now, Log: w.env.Log,
 	})
 	w.admin = newListener("worker's admin listener", w.cfg.AdminAddr, withMetrics(handler, w.env), w.env)
@@ -199,6 +199,11 @@ func (w *Worker) every(
 		}
 		cancel()
 	}
+}
+
+// release takes what dead workers hold of events on their way out.
+func (w *Worker) release(ctx context.Context, dead []string) error {
+	return errors.Join(outbox.ReleaseSinks(ctx, w.ops, dead), webhook.Release(ctx, w.ops, dead))
 }
 
 func (w *Worker) sweep(ctx context.Context) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,6 +41,9 @@ type Instance struct {
 	Log     *slog.Logger
 	// Reaped is told how many jobs of dead workers were woken again; nil is allowed.
 	Reaped func(jobs int64)
+	// Silent is told, in every round that finds some, which instances do not beat any more, so that what they
+	// hold besides jobs is taken over; nil is allowed. One that only slept finds out when it wakes.
+	Silent func(ctx context.Context, ids []string) error
 
 	cancel context.CancelFunc
 	group  sync.WaitGroup
@@ -128,6 +132,22 @@ WITH lost AS (
 )
 SELECT (SELECT count(*) FROM added), (SELECT count(*) FROM woken)`
 
+// tellSilent says who does not beat. It is asked after takeOver, which finds out whether we do ourselves.
+func (i *Instance) tellSilent(ctx context.Context) error {
+	if i.Silent == nil {
+		return nil
+	}
+	ids, err := jobqueuedb.New().SystemSilent(ctx, i.Pool, pgtx.Interval(silenceMax))
+	if err != nil {
+		return fmt.Errorf("list silent instances: %w", err)
+	}
+	ids = slices.DeleteFunc(ids, func(id string) bool { return id == i.ID })
+	if len(ids) == 0 {
+		return nil
+	}
+	return i.Silent(ctx, ids)
+}
+
 func (i *Instance) reap(ctx context.Context) error {
 	if i.blind.Load() > 0 {
 		i.blind.Add(-1)
@@ -146,6 +166,9 @@ func (i *Instance) reap(ctx context.Context) error {
 		if i.Reaped != nil {
 			i.Reaped(jobs)
 		}
+	}
+	if err := i.tellSilent(ctx); err != nil {
+		return err
 	}
 	if _, err = jobqueuedb.New().SystemForgetDead(ctx, i.Pool, pgtx.Interval(10*silenceMax)); err != nil {
 		return fmt.Errorf("forget dead instances: %w", err)

@@ -181,3 +181,11 @@ func asSink(name string, err error) error {
 	}
 	return nil
 }
+
+// ReleaseSinks lets others take what holders have that are dead, before their leases end.
+func ReleaseSinks(ctx context.Context, db outboxdb.DBTX, holders []string) error {
+	if err := outboxdb.New().SystemReleaseSinks(ctx, db, holders); err != nil {
+		return fmt.Errorf("release sinks of %d holders: %w", len(holders), err)
+	}
+	return nil
+}

@@ -26,3 +26,12 @@ SELECT s.name, (h.last - s.last)::bigint AS places,
   FROM event_sinks s
  CROSS JOIN LATERAL (SELECT e.last FROM event_log_head e WHERE e.only_one) h
  ORDER BY s.name;
+
+-- SystemReleaseSinks lets others hold the sinks of holders that are dead, without waiting for the end of their
+-- leases.
+-- name: SystemReleaseSinks :exec
+UPDATE event_sinks s SET held_until = clock_timestamp()
+  FROM (SELECT e.name FROM event_sinks e
+         WHERE e.holder = ANY (@holders::text[]) AND e.held_until > clock_timestamp()
+         ORDER BY e.name) dead
+ WHERE s.name = dead.name;

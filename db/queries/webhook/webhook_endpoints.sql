@@ -147,3 +147,12 @@ WITH page AS (
 )
 SELECT p.id, (m.id IS NOT NULL)::boolean AS moved
   FROM page p LEFT JOIN moved m ON m.id = p.id ORDER BY p.id;
+
+-- SystemReleaseEndpoints lets others take the endpoints of holders that are dead, without waiting for the end of
+-- their leases.
+-- name: SystemReleaseEndpoints :exec
+UPDATE webhook_endpoints e SET held_until = clock_timestamp()
+  FROM (SELECT h.id FROM webhook_endpoints h
+         WHERE h.status = 'active' AND h.next_at <= now() AND h.holder = ANY (@holders::text[])
+           AND h.held_until > clock_timestamp()) dead
+ WHERE e.id = dead.id AND e.holder = ANY (@holders::text[]);

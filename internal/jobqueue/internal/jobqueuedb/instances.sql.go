@@ -62,3 +62,28 @@ func (q *Queries) SystemLeave(ctx context.Context, db DBTX, id string) error {
 	_, err := db.Exec(ctx, SystemLeave, id)
 	return err
 }
+
+const SystemSilent = `-- name: SystemSilent :many
+SELECT i.id FROM instances i WHERE i.heartbeat_at < clock_timestamp() - $1::interval ORDER BY i.id
+`
+
+// SystemSilent lists the instances whose heartbeat stopped and that are not forgotten yet.
+func (q *Queries) SystemSilent(ctx context.Context, db DBTX, silence pgtype.Interval) ([]string, error) {
+	rows, err := db.Query(ctx, SystemSilent, silence)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}

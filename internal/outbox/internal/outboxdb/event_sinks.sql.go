@@ -107,6 +107,21 @@ func (q *Queries) SystemLeaveSink(ctx context.Context, db DBTX, arg SystemLeaveS
 	return err
 }
 
+const SystemReleaseSinks = `-- name: SystemReleaseSinks :exec
+UPDATE event_sinks s SET held_until = clock_timestamp()
+  FROM (SELECT e.name FROM event_sinks e
+         WHERE e.holder = ANY ($1::text[]) AND e.held_until > clock_timestamp()
+         ORDER BY e.name) dead
+ WHERE s.name = dead.name
+`
+
+// SystemReleaseSinks lets others hold the sinks of holders that are dead, without waiting for the end of their
+// leases.
+func (q *Queries) SystemReleaseSinks(ctx context.Context, db DBTX, holders []string) error {
+	_, err := db.Exec(ctx, SystemReleaseSinks, holders)
+	return err
+}
+
 const SystemSinks = `-- name: SystemSinks :many
 SELECT s.name, (h.last - s.last)::bigint AS places,
        coalesce((SELECT greatest(0, extract(epoch FROM clock_timestamp() - l.at))

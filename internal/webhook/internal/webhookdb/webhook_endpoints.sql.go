@@ -796,6 +796,21 @@ func (q *Queries) SystemMovePlaces(ctx context.Context, db DBTX, arg SystemMoveP
 	return items, nil
 }
 
+const SystemReleaseEndpoints = `-- name: SystemReleaseEndpoints :exec
+UPDATE webhook_endpoints e SET held_until = clock_timestamp()
+  FROM (SELECT h.id FROM webhook_endpoints h
+         WHERE h.status = 'active' AND h.next_at <= now() AND h.holder = ANY ($1::text[])
+           AND h.held_until > clock_timestamp()) dead
+ WHERE e.id = dead.id AND e.holder = ANY ($1::text[])
+`
+
+// SystemReleaseEndpoints lets others take the endpoints of holders that are dead, without waiting for the end of
+// their leases.
+func (q *Queries) SystemReleaseEndpoints(ctx context.Context, db DBTX, holders []string) error {
+	_, err := db.Exec(ctx, SystemReleaseEndpoints, holders)
+	return err
+}
+
 const WakeEndpoint = `-- name: WakeEndpoint :exec
 UPDATE webhook_endpoints e SET next_at = least(e.next_at, $1::timestamptz)
  WHERE e.tenant_id = $2 AND e.id = $3
