@@ -131,6 +131,9 @@ func (d *Deliverer) Start(ctx context.Context) error {
 func (d *Deliverer) Stop() {
 	d.cancel()
 	d.group.Wait()
+	if idle, ok := d.calls.Transport.(interface{ CloseIdleConnections() }); ok {
+		idle.CloseIdleConnections()
+	}
 }
 
 func (d *Deliverer) run(ctx context.Context) {

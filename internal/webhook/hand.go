@@ -57,7 +57,7 @@ func (h *hand) serve(ctx context.Context) {
 			if ctx.Err() == nil {
 				log.WarnContext(ctx, "webhook round failed", slog.Any("error", err))
 			}
-			h.leave(ctx, log)
+			h.leave(ctx, log, err)
 			return
 		case !more:
 			return
@@ -100,10 +100,13 @@ func (h *hand) prepare() error {
 }
 
 // leave gives the endpoint back after trouble of ours; if that fails, its lease ends by itself.
-func (h *hand) leave(ctx context.Context, log *slog.Logger) {
+func (h *hand) leave(ctx context.Context, log *slog.Logger, trouble error) {
 	pause := troublePause
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		pause = 0 // we stop, and others go on
+	case errors.Is(trouble, errURL):
+		pause = probePauseMax // until somebody changes it, or the settings
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), statementMax)
 	defer cancel()

@@ -2,11 +2,14 @@ package webhook_test
 
 import (
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"example.com/holdfast/internal/idempotency"
 	"example.com/holdfast/internal/webhook"
 )
 
@@ -53,4 +56,48 @@ func TestEveryEndpointGetsItsTurnInFewHands(t *testing.T) {
 	b.deliver(t, nil)
 	const all = 2 * tenants * webhook.EndpointsMax
 	require.Eventually(t, func() bool { return len(r.delivered()) == all }, patience, time.Millisecond)
+}
+
+// TestWhatIsDeletedWhileItIsInHandIsGone deletes an endpoint while its receiver replies.
+func TestWhatIsDeletedWhileItIsInHandIsGone(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	var id atomic.Value
+	r := receive(t, func(got) int {
+		e, _ := id.Load().(uuid.UUID)
+		_, err := b.service.Delete(t.Context(), b.fresh(), e, func() idempotency.Response {
+			return idempotency.Response{Status: 204}
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		return 500
+	})
+	id.Store(b.create(t, webhook.New{URL: r.url}).ID)
+	other := receive(t, always(200))
+	b.create(t, webhook.New{URL: other.url})
+	b.deliver(t, nil)
+	first, second := b.series(1), b.series(1)
+	b.happen(t, first...)
+	require.Eventually(t, func() bool { return len(r.requests()) == 1 }, patience, time.Millisecond)
+	b.happen(t, second...)
+	other.requireOnce(t, append(first, second...))
+	require.Len(t, r.requests(), 1)
+	require.Equal(t, 1, b.count(t, "SELECT count(*) FROM webhook_endpoints"))
+	require.Zero(t, b.count(t, "SELECT count(*) FROM webhook_backlog"))
+}
+
+func TestAUrlThatMayNotBeCalledAnyMoreIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	r := receive(t, always(200))
+	e := b.create(t, webhook.New{URL: r.url}) // of the time when this was a development machine
+	b.deliver(t, func(d *webhook.Deliverer) { d.Development = false })
+	b.happen(t, b.series(1)...)
+	require.Eventually(t, func() bool {
+		return b.count(t, `SELECT count(*) FROM webhook_endpoints
+		                    WHERE next_at > now() + interval '1 minute'`) == 1
+	}, patience, time.Millisecond)
+	require.Empty(t, r.requests())
+	require.Zero(t, b.endpoint(t, e.ID).Place, "its events wait")
 }
