@@ -37,6 +37,7 @@ func newDeliverer(
 	return &webhook.Deliverer{
 		Pool: d.pool, Bell: d.bell, Log: env.Log, Now: env.Now, Random: rand.Float64, Holder: env.Instance,
 		Key: key, Development: cfg.WebhookDevelopment, Encode: encoder.Encode,
+		EncodePing: encoder.EncodePing,
 		Observer: webhook.Observer{
 			Attempted: func(kind, outcome string, _ time.Duration) { m.WebhookAttempt(kind, outcome) },
 			Delivered: m.WebhookDelivered, Died: m.WebhookDied, Disabled: m.WebhookDisabled,

@@ -114,7 +114,7 @@ const PingType = "webhook.ping"
 // Ping is a message that tells of no event: somebody tries an endpoint out.
 type Ping struct {
 	// ID is the message's. One that is sent again has the same.
-	ID         uuid.UUID
+	ID         string
 	TenantID   uuid.UUID
 	EndpointID uuid.UUID
 	At         time.Time
@@ -123,7 +123,7 @@ type Ping struct {
 // EncodePing writes a ping. It has no seq and no place in the log.
 func (e *Encoder) EncodePing(p Ping) (Message, error) {
 	m := Message{
-		ID: p.ID.String(), Type: PingType, TenantID: p.TenantID, AggregateID: p.EndpointID, At: p.At,
+		ID: p.ID, Type: PingType, TenantID: p.TenantID, AggregateID: p.EndpointID, At: p.At,
 	}
 	w := e.begin(m)
 	w.open("data")

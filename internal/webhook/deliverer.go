@@ -83,8 +83,10 @@ type Deliverer struct {
 	// Resolver resolves the names of hosts; nil is the system's.
 	Resolver *net.Resolver
 	// Encode writes events as messages, one for each, in their order.
-	Encode   func(context.Context, []outbox.Logged) ([]cloudevent.Message, error)
-	Observer Observer
+	Encode func(context.Context, []outbox.Logged) ([]cloudevent.Message, error)
+	// EncodePing writes what tries an endpoint out: the same message whenever it is sent.
+	EncodePing func(cloudevent.Ping) (cloudevent.Message, error)
+	Observer   Observer
 
 	every  time.Duration // lookEvery, but for tests
 	checks checks

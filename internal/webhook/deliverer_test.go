@@ -348,7 +348,7 @@ func TestAPingIsSentAlsoToOneThatFails(t *testing.T) {
 			require.NoError(t, err)
 			requireSigned(t, secrets.Current, g)
 			require.Contains(t, string(g.body), `"type":"webhook.ping"`)
-			require.Contains(t, string(g.body), fmt.Sprintf(`"endpoint_id":"%s"`, e.ID))
+			require.Contains(t, string(g.body), fmt.Sprintf(`"endpoint":"%s"`, e.ID))
 		}
 	}
 }

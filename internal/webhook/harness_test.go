@@ -155,6 +155,7 @@ func (b bundle) deliverer(t *testing.T, change func(*webhook.Deliverer)) *webhoo
 	d := &webhook.Deliverer{
 		Pool: b.pool, Bell: bell, Log: discard(), Now: now, Random: rand.Float64, Holder: uuid.NewString(),
 		Key: []byte(master), Development: true, Encode: encode,
+		EncodePing: (&cloudevent.Encoder{}).EncodePing,
 	}
 	d.LookEvery(20 * time.Millisecond)
 	if change != nil {

@@ -24,7 +24,8 @@ const (
 	resendMaxRows = 100_000
 )
 
-// Ping lets a worker send a message of PingType soon, once per key. What comes of it is among the attempts.
+// Ping lets a worker send a message of cloudevent.PingType soon, once per key. What comes of it is among the
+// attempts.
 func (s *Service) Ping(
 	ctx context.Context, key idempotency.Keyed, id uuid.UUID, render func(Endpoint) idempotency.Response,
 ) (idempotency.Response, error) {

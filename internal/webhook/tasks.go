@@ -2,8 +2,10 @@ package webhook
 
 import (
 	"context"
+	"fmt"
 	"time"
 
+	"example.com/holdfast/internal/cloudevent"
 	"example.com/holdfast/internal/outbox"
 	"example.com/holdfast/internal/webhook/internal/webhookdb"
 )
@@ -34,12 +36,14 @@ func (h *hand) loadTasks(ctx context.Context, r *round) error {
 		t := &task{DueTasksRow: row}
 		switch {
 		case row.Kind == KindPing:
-			ping, err := newPing(h.e.ID, h.e.TenantID, row.ID, h.d.Now())
+			ping, err := h.d.EncodePing(cloudevent.Ping{
+				ID: fmt.Sprintf("ping-%d", row.ID), TenantID: h.e.TenantID, EndpointID: h.e.ID, At: row.CreatedAt,
+			})
 			if err != nil {
 				return err
 			}
 			t.items = []*item{{kind: KindPing, event: outbox.Logged{Event: outbox.Event{
-				Type: PingType, AggregateID: h.e.ID, At: ping.At,
+				Type: ping.Type, AggregateID: h.e.ID, At: ping.At,
 			}}, message: ping}}
 		case r.probe:
 			continue // what goes again waits until the endpoint is well

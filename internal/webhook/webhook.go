@@ -93,9 +93,6 @@ const (
 	KindPing   = "ping"
 )
 
-// PingType is the type of the message that a ping sends.
-const PingType = "webhook.ping"
-
 // Attempt is one request to an endpoint, and what came of it.
 type Attempt struct {
 	ID                 int64

@@ -10,7 +10,7 @@ VALUES (@endpoint_id, @tenant_id, @kind, @done, @last, 0, @now, @now);
 
 -- DueTasks reads what an endpoint has to do now, the oldest first.
 -- name: DueTasks :many
-SELECT t.id, t.kind, t.done, t.last, t.attempts FROM webhook_tasks t
+SELECT t.id, t.kind, t.done, t.last, t.attempts, t.created_at FROM webhook_tasks t
  WHERE t.endpoint_id = @endpoint_id AND t.tenant_id = @tenant_id AND t.due_at <= now()
  ORDER BY t.id LIMIT @page_size;
 

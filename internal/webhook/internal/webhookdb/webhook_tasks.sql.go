@@ -75,7 +75,7 @@ func (q *Queries) DeleteTask(ctx context.Context, db DBTX, arg DeleteTaskParams)
 }
 
 const DueTasks = `-- name: DueTasks :many
-SELECT t.id, t.kind, t.done, t.last, t.attempts FROM webhook_tasks t
+SELECT t.id, t.kind, t.done, t.last, t.attempts, t.created_at FROM webhook_tasks t
  WHERE t.endpoint_id = $1 AND t.tenant_id = $2 AND t.due_at <= now()
  ORDER BY t.id LIMIT $3
 `
@@ -87,11 +87,12 @@ type DueTasksParams struct {
 }
 
 type DueTasksRow struct {
-	ID       int64
-	Kind     string
-	Done     int64
-	Last     int64
-	Attempts int32
+	ID        int64
+	Kind      string
+	Done      int64
+	Last      int64
+	Attempts  int32
+	CreatedAt time.Time
 }
 
 // DueTasks reads what an endpoint has to do now, the oldest first.
@@ -110,6 +111,7 @@ func (q *Queries) DueTasks(ctx context.Context, db DBTX, arg DueTasksParams) ([]
 			&i.Done,
 			&i.Last,
 			&i.Attempts,
+			&i.CreatedAt,
 		); err != nil {
 			return nil, err
 		}
