@@ -109,8 +109,8 @@ func (c *upCmd) settings() (config.Config, app.Env, error) {
 			return config.Config{}, app.Env{}, err
 		}
 		if len(cfg.WebhookMasterKey()) < webhookKeyBytes {
-			return config.Config{}, app.Env{}, fmt.Errorf("%s is not %d bytes in base64; remove it for a new key",
-				c.webhookKeyFile(), webhookKeyBytes)
+			const text = "%s is not %d bytes in base64; remove it for a new one"
+			return config.Config{}, app.Env{}, fmt.Errorf(text, c.webhookKeyFile(), webhookKeyBytes)
 		}
 	}
 	env, err := app.NewEnv(cfg, app.Version())

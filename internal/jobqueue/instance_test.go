@@ -253,3 +253,26 @@ func TestAnInstanceThatCannotBeatDoesNotStart(t *testing.T) {
 	require.ErrorContains(t, newInstance(pool, "me").Start(t.Context()), "write heartbeat of me")
 	require.ErrorContains(t, newInstance(pool, "me").ReapOnce(t.Context()), "take over jobs of dead workers")
 }
+
+func TestWhoIsSilentIsToldUntilItIsForgotten(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	me := newInstance(pool, "me")
+	var told [][]string
+	me.Silent = func(_ context.Context, ids []string) error {
+		told = append(told, ids)
+		return nil
+	}
+	silent(t, pool, "well", time.Second)
+	require.NoError(t, me.BeatOnce(t.Context()))
+	require.NoError(t, me.ReapOnce(t.Context()))
+	require.Empty(t, told)
+	silent(t, pool, "dead", 4*time.Second)
+	silent(t, pool, "long dead", time.Minute)
+	require.NoError(t, me.ReapOnce(t.Context()))
+	require.NoError(t, me.ReapOnce(t.Context()))
+	require.Equal(t, [][]string{{"dead", "long dead"}, {"dead"}}, told)
+
+	me.Silent = func(context.Context, []string) error { return errors.New("not now") }
+	require.ErrorContains(t, me.ReapOnce(t.Context()), "not now")
+}

@@ -154,3 +154,34 @@ func TestALagIsSeenAndIsZeroWhenDrained(t *testing.T) {
 		return err == nil && lag.Sinks[0] == outbox.SinkLag{Name: "test"}
 	}, soon, time.Millisecond)
 }
+
+func TestASinkOfTheDeadIsReleased(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	relaying(t, b.pool)
+	_, err := b.pool.Exec(t.Context(), `
+		INSERT INTO event_sinks (name, last, holder, claims, held_until)
+		SELECT name, 0, holder, 1, now() + interval '1 hour'
+		  FROM (VALUES ('test', 'dead'), ('other', 'well')) s (name, holder)`)
+	require.NoError(t, err)
+	require.NoError(t, outbox.ReleaseSinks(t.Context(), b.pool, []string{"dead", "long dead"}))
+	require.Equal(t, 1, count(t, b.pool, "SELECT count(*) FROM event_sinks WHERE held_until <= now()"))
+	got := make(chan int32, 10)
+	require.NoError(t, b.append(t, b.event(1)))
+	quiet := slog.New(slog.DiscardHandler)
+	bell := &outbox.Bell{Pool: ownPool(t, b.pool, "bell"), Log: quiet}
+	bell.Start(t.Context())
+	t.Cleanup(bell.Stop)
+	s := &outbox.Sink{
+		Name: "test", Holder: "heir", Pool: b.pool, Bell: bell, Log: quiet, Random: longest,
+		Publish: func(_ context.Context, events []outbox.Logged) error {
+			for _, e := range events {
+				got <- e.Seq
+			}
+			return nil
+		},
+	}
+	s.Start(t.Context())
+	t.Cleanup(s.Stop)
+	require.EqualValues(t, 1, <-got)
+}

@@ -58,8 +58,8 @@ func CleanUp(ctx context.Context, pool *pgxpool.Pool) (int, error) {
 	return changed, nil
 }
 
-// Release lets others take the endpoints that holders have who are dead, before their leases end. A holder that
-// only slept is as one whose lease has ended: what it still sends are repeats.
+// Release lets others take the endpoints that holders have who are dead, before their leases end. A holder
+// that only slept is as one whose lease has ended: what it still sends are repeats.
 func Release(ctx context.Context, pool *pgxpool.Pool, holders []string) error {
 	if err := webhookdb.New().SystemReleaseEndpoints(ctx, pool, holders); err != nil {
 		return fmt.Errorf("release endpoints of %d holders: %w", len(holders), err)

@@ -37,7 +37,8 @@ func (h *hand) loadTasks(ctx context.Context, r *round) error {
 		switch {
 		case row.Kind == KindPing:
 			ping, err := h.d.EncodePing(cloudevent.Ping{
-				ID: fmt.Sprintf("ping-%d", row.ID), TenantID: h.e.TenantID, EndpointID: h.e.ID, At: row.CreatedAt,
+				ID: fmt.Sprintf("ping-%d", row.ID), TenantID: h.e.TenantID, EndpointID: h.e.ID,
+				At: row.CreatedAt,
 			})
 			if err != nil {
 				return err
