@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"example.com/holdfast/internal/cloudevent"
 )
@@ -18,8 +20,45 @@ const (
 
 //nolint:lll // help texts are struct tags
 type eventsCmd struct {
+	Lag     eventLagCmd     `cmd:"" help:"Print how far events are behind on their ways out, and in the program: by whom, how many, and for how many seconds."`
 	Types   eventTypesCmd   `cmd:"" help:"Print the types of the messages that leave, in webhooks, at the broker and in the feed."`
 	Schemas eventSchemasCmd `cmd:"" help:"Print the JSON Schema of each type, by its name, and that of the message around it, as one JSON document."`
+}
+
+type eventLagCmd struct{ output }
+
+// Run prints how far events are behind. A relay or a sink that is not there shows by a lag that grows.
+func (c *eventLagCmd) Run(ctx context.Context) error { return atDesk(ctx, c.do) }
+
+func (c *eventLagCmd) do(ctx context.Context, d desk) error {
+	lag, err := d.operations.Outbox(ctx)
+	if err != nil {
+		return err
+	}
+	lines := []lagLine{{Where: "outbox", AgeSeconds: lag.Outbox.Seconds()}}
+	for _, s := range lag.Sinks {
+		lines = append(lines, lagLine{"sink", s.Name, &s.Events, s.Age.Seconds()})
+	}
+	for _, one := range lag.Consumers {
+		lines = append(lines, lagLine{Where: "consumer", Name: one.Name, AgeSeconds: one.Age.Seconds()})
+	}
+	return show(d.out, c.JSON, lines, lagHeader)
+}
+
+// lagLine is how far one is behind. Events are counted for sinks only.
+type lagLine struct {
+	Where      string  `json:"where"`
+	Name       string  `json:"name,omitempty"`
+	Events     *int64  `json:"events,omitempty"`
+	AgeSeconds float64 `json:"age_seconds"`
+}
+
+func (l lagLine) cells() []string {
+	events := "-"
+	if l.Events != nil {
+		events = strconv.FormatInt(*l.Events, 10)
+	}
+	return []string{l.Where, cell(l.Name), events, strconv.FormatFloat(l.AgeSeconds, 'f', 1, 64)}
 }
 
 type eventTypesCmd struct{ output }

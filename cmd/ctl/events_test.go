@@ -86,3 +86,24 @@ func TestCommandsOfEventsNeedNoDatabase(t *testing.T) {
 		}
 	}
 }
+
+func TestHowFarEventsAreBehindIsPrinted(t *testing.T) {
+	t.Parallel()
+	d, out := setup(t)
+	_, err := d.pool.Exec(t.Context(), `
+WITH tenant AS (INSERT INTO tenants (id, name) VALUES (gen_random_uuid(), 'lagging') RETURNING id), event AS (
+    INSERT INTO events (tenant_id, aggregate_id, seq, type, to_state, actor, at)
+    SELECT id, id, 1, 'thing.moved', 'x', 'test', now() - interval '1 hour' FROM tenant)
+INSERT INTO event_sinks (name, last, holder, claims, held_until) VALUES ('broker', 0, 'nobody', 1, now())`)
+	require.NoError(t, err)
+	require.NoError(t, (&eventLagCmd{}).do(t.Context(), d))
+	require.Regexp(t, `(?m)^outbox +- +- +36\d\d\.\d$`, out.String())
+	require.Regexp(t, `(?m)^sink +broker +0 +0\.0$`, out.String())
+	require.Regexp(t, `(?m)^consumer +\S+ +- +0\.0$`, out.String())
+	out.Reset()
+	require.NoError(t, (&eventLagCmd{output{JSON: true}}).do(t.Context(), d))
+	lines := decoded[lagLine](t, out)
+	require.Equal(t, "outbox", lines[0].Where)
+	require.Greater(t, lines[0].AgeSeconds, 3599.0)
+	require.Zero(t, *lines[1].Events)
+}

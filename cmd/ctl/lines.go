@@ -26,6 +26,7 @@ const (
 	postureHeader    = "CURRENCY\tOPEN UP TO (MINOR UNITS)\tVERSION\tSET BY\tSET AT\tREASON"
 	queueHeader      = "QUEUE\tLANE 1\tLANE 2\tLANE 3\tLANE 4"
 	eventTypeHeader  = "TYPE\tMEANING"
+	lagHeader        = "WHERE\tNAME\tEVENTS\tSECONDS"
 	webhookHeader    = "TENANT\tID\tURL\tSTATUS\tFAILURES\tFAILING SINCE\tLAST ERROR"
 	attemptHeader    = "AT\tKIND\tTYPE\tEVENT\tATTEMPT\tOUTCOME\tMS\tERROR"
 	redrivenHeader   = "ID\tEVENTS"
