@@ -93,6 +93,12 @@ func (s *stage) gotAll(ctx context.Context, a *arrivals, tenants ...uuid.UUID) {
 	if s.err != nil {
 		return
 	}
+	s.claim(a.claims(happened)...)
+	s.figure(a.name+": repeats under the same id", "%d", a.repeats())
+}
+
+// claims are what a reader is held to: it got what happened, in order, and nothing else.
+func (a *arrivals) claims(happened []string) []Claim {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var lost []string
@@ -101,15 +107,21 @@ func (s *stage) gotAll(ctx context.Context, a *arrivals, tenants ...uuid.UUID) {
 			lost = append(lost, id)
 		}
 	}
-	repeats := 0
-	for _, n := range a.seen {
-		repeats += n - 1
-	}
-	s.claim(
+	return []Claim{
 		none(a.name+": events that are lost", lost),
 		none(a.name+": aggregates whose order is turned round", a.turned()),
 		none(a.name+": what makes no sense", a.wrong),
 		equal(a.name+": events", uint64(len(a.seen)), uint64(len(happened))),
-	)
-	s.figure(a.name+": repeats under the same id", "%d", repeats)
+	}
+}
+
+// repeats counts what came again under an id that was known.
+func (a *arrivals) repeats() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	n := 0
+	for _, times := range a.seen {
+		n += times - 1
+	}
+	return n
 }

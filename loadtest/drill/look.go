@@ -15,12 +15,13 @@ import (
 	"example.com/holdfast/internal/order"
 	"example.com/holdfast/internal/outbox"
 	"example.com/holdfast/internal/transfer"
+	"example.com/holdfast/internal/webhook"
 )
 
 // invariants are all that are checked after a variant.
 func invariants() []invariant.Invariant {
 	return slices.Concat(ledger.Invariants(), inventory.Invariants(), outbox.Invariants(),
-		transfer.Invariants(), order.Invariants())
+		transfer.Invariants(), order.Invariants(), webhook.Invariants())
 }
 
 // between reads how long it took from one event of an aggregate to another, by Postgres's clock, for those
