@@ -25,6 +25,7 @@ type API struct {
 	orders    *order.Service
 	admission *admission
 	feed      *feed
+	watchman  *watchman
 	draining  atomic.Bool
 	endWaits  context.CancelFunc
 	public    *listener
@@ -53,6 +54,7 @@ func NewAPI(ctx context.Context, cfg config.Config, env Env, further ...httpapi.
 	a.endWaits = endWaits
 	a.admission = newAdmission(a.ops, cfg.QueueAgeMax, laneOf{a.transfers.Lane, a.orders.Lane}, env)
 	operators := operationsOf(a.ops, a.transfers, a.orders, env.doors)
+	a.watchman = newWatchman(env, operators.look)
 	parts := httpapi.Config{
 		Keys: tenancy.NewService(a.domain, env.Now), Accounts: ledger.NewService(a.domain),
 		Transfers: waitingTransfers{a.transfers, untilEnd(ending, a.transfers.Wait, a.transfers.Get)},
@@ -62,8 +64,8 @@ func NewAPI(ctx context.Context, cfg config.Config, env Env, further ...httpapi.
 		RatePerSecond: cfg.TenantRate, KeyReusedStatus: cfg.MismatchStatus,
 		PayoutCallbackSecret: cfg.PayoutCallbackSecret, Dependencies: operators, Backlog: operators,
 		Feed: a.feed, Encode: newEncoder(cfg, a.transfers, a.orders).Encode, Ending: ending.Done(),
-		Webhooks: newWebhooks(cfg, env, a.domain),
-		Metrics:  env.Metrics, Now: env.Now, Log: env.Log,
+		Webhooks: newWebhooks(cfg, env, a.domain), Self: selfOf(env),
+		Metrics: env.Metrics, Now: env.Now, Log: env.Log,
 	}
 	a.public = newListener("public API", cfg.Addr, httpapi.New(parts), env)
 	parts.Keys = tenancy.NewService(a.ops, env.Now)
@@ -119,6 +121,7 @@ func (a *API) Start(ctx context.Context) error {
 	a.orders.Start(ctx)
 	a.admission.start(ctx)
 	a.feed.start(ctx)
+	a.watchman.start(ctx)
 	err := a.admin.start(ctx)
 	if err == nil {
 		err = a.public.start(ctx)
@@ -140,6 +143,7 @@ func (a *API) Stop(ctx context.Context) error {
 	serving, cancel := beforeCut(ctx)
 	defer cancel()
 	err := a.public.stop(serving)
+	a.watchman.stop()
 	a.admission.stop()
 	a.feed.stop()
 	a.orders.Stop()

@@ -30,8 +30,9 @@ type Env struct {
 	RiverLog *slog.Logger
 	Metrics  *telemetry.Metrics
 	Now      func() time.Time
-	// doors are the ways out of this process.
+	// doors are the ways out of this process, and board is where it says what is wrong.
 	doors *doors
+	board *board
 }
 
 // NewEnv describes this process; logs go to stderr.
@@ -48,9 +49,11 @@ func NewEnv(cfg config.Config, version string) (Env, error) {
 	if err != nil {
 		return Env{}, fmt.Errorf("make instance id: %w", err)
 	}
+	metrics, wrong := telemetry.New(), &board{}
+	metrics.WatchConditions(wrong.active)
 	return Env{
 		Instance: host + "-" + id.String(), Host: host, Version: version,
-		Metrics: telemetry.New(), Now: time.Now, doors: &doors{},
+		Metrics: metrics, Now: time.Now, doors: &doors{}, board: wrong,
 		Log:      slog.New(handler(cfg.LogFormat, level)),
 		RiverLog: slog.New(handler(cfg.LogFormat, max(level, slog.LevelWarn))),
 	}, nil

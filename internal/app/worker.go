@@ -49,6 +49,8 @@ type Worker struct {
 	instance  *jobqueue.Instance
 	out       dependencies
 	events    *departures
+	operators *Operations
+	watchman  *watchman
 	client    *river.Client[pgx.Tx]
 	admin     *listener
 	draining  atomic.Bool
@@ -83,6 +85,8 @@ func NewWorker(ctx context.Context, cfg config.Config, env Env, via Transports) 
 	if err != nil {
 		return nil, err
 	}
+	w.operators = operationsOf(w.ops, w.transfers, w.orders, w.env.doors)
+	w.watchman = newWatchman(env, w.operators.look)
 	workers := river.NewWorkers()
 	w.transfers.AddWorkers(workers)
 	w.orders.AddWorkers(workers)
@@ -106,10 +110,9 @@ func (w *Worker) Checks() []httpapi.Check {
 // ListenAdmin gives a worker that is a process of its own a listener for health, metrics and the admin
 // API.
 func (w *Worker) ListenAdmin() {
-	operators := operationsOf(w.ops, w.transfers, w.orders, w.env.doors)
 	handler := httpapi.NewAdmin(httpapi.Config{
 		Keys: tenancy.NewService(w.ops, w.env.Now), Transfers: w.transfers, Checks: w.Checks(),
-		Dependencies: operators, Backlog: operators, Webhooks: newWebhooks(w.cfg, w.env, w.ops),
+		Dependencies: w.operators, Backlog: w.operators, Self: selfOf(w.env), Webhooks: newWebhooks(w.cfg, w.env, w.ops),
 		Metrics: w.env.Metrics, Now: w.env.Now, Log: w.env.Log,
 	})
 	w.admin = newListener("worker's admin listener", w.cfg.AdminAddr, withMetrics(handler, w.env), w.env)
@@ -135,6 +138,7 @@ func (w *Worker) Start(ctx context.Context) error {
 	if err := w.client.Start(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("start job client: %w", err)
 	}
+	w.watchman.start(ctx)
 	rounds, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	w.cancel = cancel
 	w.rounds.Go(func() { w.every(rounds, "sweep", sweepEvery, w.sweep) })
@@ -155,6 +159,7 @@ func (w *Worker) Stop(ctx context.Context) error {
 	w.Drain()
 	w.cancel()
 	w.rounds.Wait()
+	w.watchman.stop()
 	err := errors.Join(w.finish(ctx), w.out.stop(ctx), w.instance.Stop(context.WithoutCancel(ctx)))
 	w.orders.Stop()
 	w.transfers.Stop()
