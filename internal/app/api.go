@@ -24,8 +24,8 @@ type API struct {
 	transfers *transfer.Service
 	orders    *order.Service
 	admission *admission
+	sampler   *sampler
 	feed      *feed
-	watchman  *watchman
 	draining  atomic.Bool
 	endWaits  context.CancelFunc
 	public    *listener
@@ -54,7 +54,8 @@ func NewAPI(ctx context.Context, cfg config.Config, env Env, further ...httpapi.
 	a.endWaits = endWaits
 	a.admission = newAdmission(a.ops, cfg.QueueAgeMax, laneOf{a.transfers.Lane, a.orders.Lane}, env)
 	operators := operationsOf(a.ops, a.transfers, a.orders, env.doors)
-	a.watchman = newWatchman(env, operators.look)
+	a.sampler = newSampler(a.ops, env)
+	a.sampler.then = newWatchman(env, operators.lastGivenUp).judge
 	parts := httpapi.Config{
 		Keys: tenancy.NewService(a.domain, env.Now), Accounts: ledger.NewService(a.domain),
 		Transfers: waitingTransfers{a.transfers, untilEnd(ending, a.transfers.Wait, a.transfers.Get)},
@@ -121,7 +122,7 @@ func (a *API) Start(ctx context.Context) error {
 	a.orders.Start(ctx)
 	a.admission.start(ctx)
 	a.feed.start(ctx)
-	a.watchman.start(ctx)
+	a.sampler.start(ctx)
 	err := a.admin.start(ctx)
 	if err == nil {
 		err = a.public.start(ctx)
@@ -143,12 +144,12 @@ func (a *API) Stop(ctx context.Context) error {
 	serving, cancel := beforeCut(ctx)
 	defer cancel()
 	err := a.public.stop(serving)
-	a.watchman.stop()
 	a.admission.stop()
 	a.feed.stop()
 	a.orders.Stop()
 	a.transfers.Stop()
 	err = errors.Join(err, a.admin.stop(ctx))
+	a.sampler.stop()
 	a.domain.Close()
 	a.ops.Close()
 	return err

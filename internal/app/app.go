@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -33,6 +35,8 @@ type Env struct {
 	// doors are the ways out of this process, and board is where it says what is wrong.
 	doors *doors
 	board *board
+	// sampled says that a part of this process looks at what waits in the database.
+	sampled *atomic.Bool
 }
 
 // NewEnv describes this process; logs go to stderr.
@@ -50,10 +54,11 @@ func NewEnv(cfg config.Config, version string) (Env, error) {
 		return Env{}, fmt.Errorf("make instance id: %w", err)
 	}
 	metrics, wrong := telemetry.New(), &board{}
+	metrics.Build(version, runtime.Version())
 	metrics.WatchConditions(wrong.active)
 	return Env{
-		Instance: host + "-" + id.String(), Host: host, Version: version,
-		Metrics: metrics, Now: time.Now, doors: &doors{}, board: wrong,
+		Instance: host + "-" + id.String(), Host: host, Version: version, Metrics: metrics, Now: time.Now,
+		doors: &doors{}, board: wrong, sampled: &atomic.Bool{},
 		Log:      slog.New(handler(cfg.LogFormat, level)),
 		RiverLog: slog.New(handler(cfg.LogFormat, max(level, slog.LevelWarn))),
 	}, nil

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -104,13 +105,13 @@ func TestAWatchmanPutsWhatItSeesOnTheBoardOfItsProcess(t *testing.T) {
 	}
 	env.Metrics.WatchConditions(b.active)
 	var fails error
-	w := newWatchman(env, func(context.Context) (look, error) {
-		return look{outbox: time.Minute}, fails
+	w := newWatchman(env, func(context.Context) (map[string]time.Time, error) {
+		return map[string]time.Time{"job": noon}, fails
 	})
 	for range beginLooks {
-		w.round(t.Context())
+		w.judge(t.Context(), &look{})
 	}
-	require.Len(t, b.active(), 1)
+	require.Equal(t, condition.DeadLetters, b.active()[0].Condition)
 	require.Len(t, logged(t, &out), 1)
 	families, err := env.Metrics.Registry().Gather()
 	require.NoError(t, err)
@@ -122,29 +123,38 @@ func TestAWatchmanPutsWhatItSeesOnTheBoardOfItsProcess(t *testing.T) {
 	}
 	require.Equal(t, 1, gathered)
 
-	fails, at = errors.New("no answer"), at.Add(silentAfter)
-	w.round(t.Context())
+	at = at.Add(silentAfter)
+	w.judge(t.Context(), nil)
 	require.Equal(t, condition.DatabaseSilent, b.active()[0].Condition)
 	require.Equal(t, "database_silent", logged(t, &out)[0].Condition)
 	require.Equal(t, selfOf(env).Conditions(), b.active())
+	w.judge(t.Context(), &look{})
+	require.Equal(t, "condition ended", logged(t, &out)[0].Message)
+	fails, at = errors.New("no answer"), at.Add(silentAfter)
+	w.judge(t.Context(), &look{})
+	require.Equal(t, condition.DatabaseSilent, b.active()[0].Condition, "half a look is none")
 }
 
-func TestAWatchmanThatStopsLooksNoMore(t *testing.T) {
+func TestASamplerTellsOfEveryLook(t *testing.T) {
 	t.Parallel()
-	looked := make(chan struct{})
-	env := Env{Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return noon }, board: &board{}}
-	w := newWatchman(env, func(ctx context.Context) (look, error) {
+	pool := pgtest.New(t)
+	s := newSampler(pool, Env{
+		Log: slog.New(slog.DiscardHandler), Now: time.Now, sampled: &atomic.Bool{}, Metrics: telemetry.New(),
+	})
+	looks := make(chan *look)
+	s.then = func(ctx context.Context, seen *look) {
 		select {
-		case looked <- struct{}{}:
+		case looks <- seen:
 		case <-ctx.Done():
 		}
-		return look{}, ctx.Err()
-	})
-	w.start(t.Context())
-	<-looked
-	w.stop()
+	}
+	s.start(t.Context())
+	require.NotNil(t, <-looks)
+	pool.Close()
+	require.Eventually(t, func() bool { return <-looks == nil }, 10*time.Second, time.Millisecond)
+	s.stop()
 	select {
-	case <-looked:
+	case <-looks:
 		t.Fatal("it looks on")
 	default:
 	}
@@ -182,6 +192,12 @@ VALUES ('order', gen_random_uuid(), gen_random_uuid(), 3, 'transfer.settled', 'o
 		{Condition: condition.DeadLetters, Subject: "job"}, {Condition: condition.QueueOld, Subject: riskAPI},
 	}, wrong)
 
+	_, err = pool.Exec(t.Context(), "ALTER TABLE deliveries RENAME TO elsewhere")
+	require.NoError(t, err)
+	_, err = o.Wrong(t.Context(), time.Now())
+	require.Error(t, err)
+	_, err = pool.Exec(t.Context(), "ALTER TABLE elsewhere RENAME TO deliveries")
+	require.NoError(t, err)
 	o.transfers = graveyard{err: errors.New("no answer")}
 	_, err = o.Wrong(t.Context(), time.Now())
 	require.Error(t, err, "a part that cannot be seen is not taken for well")

@@ -9,6 +9,7 @@ import (
 
 	"example.com/holdfast/internal/condition"
 	"example.com/holdfast/internal/fairshare"
+	"example.com/holdfast/internal/telemetry"
 )
 
 // What counts as wrong in a look at the database.
@@ -31,10 +32,10 @@ const (
 	silentAfter = 10 * time.Second
 )
 
-// look is what was seen of work in the database at one time. What is not in it is not judged.
-type look struct {
+// figures are what is judged of a look at the database. What is not in them is not judged.
+type figures struct {
 	// ready is how long the oldest due job has waited, by queue and lane.
-	ready map[string][]time.Duration
+	ready map[string]lanes
 	// overdue counts what is open past its promise, by kind.
 	overdue map[string]int
 	// outbox is how long the oldest event has waited for its place in the log.
@@ -47,9 +48,27 @@ type look struct {
 	givenUp map[string]time.Time
 }
 
+func figuresOf(l *look, givenUp map[string]time.Time) figures {
+	f := figures{
+		ready: l.ready, outbox: l.outbox.Outbox, givenUp: givenUp,
+		overdue: map[string]int{
+			telemetry.KindTransfer: l.transfers.Overdue, telemetry.KindOrder: l.orders.Overdue,
+		},
+		endpoints: map[string]int{"failing": l.webhooks.Failing, "disabled": l.webhooks.Disabled},
+		sinks:     map[string]time.Duration{}, consumers: map[string]time.Duration{},
+	}
+	for _, s := range l.outbox.Sinks {
+		f.sinks[s.Name] = s.Age
+	}
+	for _, c := range l.outbox.Consumers {
+		f.consumers[c.Name] = c.Age
+	}
+	return f
+}
+
 // conditionsOf says what a look at a time shows to be wrong, in a stable order. It knows nothing of earlier
 // looks.
-func conditionsOf(seen look, now time.Time) []verdict {
+func conditionsOf(seen figures, now time.Time) []verdict {
 	var found []verdict
 	add := func(c condition.Condition, subject string, holds bool) {
 		if holds {
@@ -57,8 +76,7 @@ func conditionsOf(seen look, now time.Time) []verdict {
 		}
 	}
 	for queue, ages := range seen.ready {
-		standard := ages[:min(standardLanes, len(ages))]
-		add(condition.QueueOld, queue, len(standard) > 0 && slices.Max(standard) > queueOldAfter)
+		add(condition.QueueOld, queue, slices.Max(ages[:standardLanes]) > queueOldAfter)
 	}
 	for kind, open := range seen.overdue {
 		add(condition.PromisesLate, kind, open > 0)
@@ -111,7 +129,7 @@ type standing struct {
 func newJudge(now time.Time) *judge { return &judge{standing: map[verdict]standing{}, seenAt: now} }
 
 // see judges a look.
-func (j *judge) see(seen look, now time.Time) {
+func (j *judge) see(seen figures, now time.Time) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.seenAt, j.silent = now, false

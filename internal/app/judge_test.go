@@ -14,49 +14,49 @@ import (
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 // aged is a queue with the ages of its lanes in seconds.
-func aged(seconds ...int) map[string][]time.Duration {
-	ages := make([]time.Duration, len(seconds))
+func aged(seconds ...int) map[string]lanes {
+	var ages lanes
 	for i, s := range seconds {
 		ages[i] = time.Duration(s) * time.Second
 	}
-	return map[string][]time.Duration{riskAPI: ages}
+	return map[string]lanes{riskAPI: ages}
 }
 
 func TestALookIsJudgedByItsLimits(t *testing.T) {
 	t.Parallel()
 	behind := func(d time.Duration) map[string]time.Duration { return map[string]time.Duration{"it": d} }
 	for name, c := range map[string]struct {
-		seen look
+		seen figures
 		want []verdict
 	}{
-		"drained":                    {seen: look{ready: aged(0, 0, 0, 0), overdue: map[string]int{"transfer": 0}}},
+		"drained":                    {seen: figures{ready: aged(0, 0, 0, 0), overdue: map[string]int{"transfer": 0}}},
 		"nothing seen":               {},
-		"a queue in use":             {seen: look{ready: aged(5, 5, 5, 0)}},
-		"an old queue":               {look{ready: aged(6, 0, 0, 0)}, []verdict{{condition.QueueOld, riskAPI}}},
-		"a lane behind":              {look{ready: aged(0, 0, 6, 0)}, []verdict{{condition.QueueOld, riskAPI}}},
-		"work that nobody waits for": {seen: look{ready: aged(0, 0, 0, 3600)}},
+		"a queue in use":             {seen: figures{ready: aged(5, 5, 5, 0)}},
+		"an old queue":               {figures{ready: aged(6, 0, 0, 0)}, []verdict{{condition.QueueOld, riskAPI}}},
+		"a lane behind":              {figures{ready: aged(0, 0, 6, 0)}, []verdict{{condition.QueueOld, riskAPI}}},
+		"work that nobody waits for": {seen: figures{ready: aged(0, 0, 0, 3600)}},
 		"late": {
-			look{overdue: map[string]int{"transfer": 0, "order": 1}},
+			figures{overdue: map[string]int{"transfer": 0, "order": 1}},
 			[]verdict{{condition.PromisesLate, "order"}},
 		},
-		"a relay at work":  {seen: look{outbox: 10 * time.Second}},
-		"a stalled outbox": {look{outbox: 11 * time.Second}, []verdict{{condition.OutboxStalled, ""}}},
-		"a sink at work":   {seen: look{sinks: behind(time.Minute)}},
-		"a sink behind":    {look{sinks: behind(61 * time.Second)}, []verdict{{condition.SinkBehind, "it"}}},
-		"an inbox at work": {seen: look{consumers: behind(10 * time.Second)}},
+		"a relay at work":  {seen: figures{outbox: 10 * time.Second}},
+		"a stalled outbox": {figures{outbox: 11 * time.Second}, []verdict{{condition.OutboxStalled, ""}}},
+		"a sink at work":   {seen: figures{sinks: behind(time.Minute)}},
+		"a sink behind":    {figures{sinks: behind(61 * time.Second)}, []verdict{{condition.SinkBehind, "it"}}},
+		"an inbox at work": {seen: figures{consumers: behind(10 * time.Second)}},
 		"an inbox behind": {
-			look{consumers: behind(11 * time.Second)}, []verdict{{condition.InboxBehind, "it"}},
+			figures{consumers: behind(11 * time.Second)}, []verdict{{condition.InboxBehind, "it"}},
 		},
 		"endpoints": {
-			look{endpoints: map[string]int{"failing": 0, "disabled": 2}},
+			figures{endpoints: map[string]int{"failing": 0, "disabled": 2}},
 			[]verdict{{condition.WebhooksFailing, "disabled"}},
 		},
 		"given up": {
-			look{givenUp: map[string]time.Time{"job": noon.Add(-59 * time.Minute), "order": noon.Add(-time.Hour)}},
+			figures{givenUp: map[string]time.Time{"job": noon.Add(-59 * time.Minute), "order": noon.Add(-time.Hour)}},
 			[]verdict{{condition.DeadLetters, "job"}},
 		},
 		"all at once": {
-			look{ready: aged(9), overdue: map[string]int{"transfer": 1}, outbox: time.Hour},
+			figures{ready: aged(9), overdue: map[string]int{"transfer": 1}, outbox: time.Hour},
 			[]verdict{
 				{condition.OutboxStalled, ""}, {condition.PromisesLate, "transfer"},
 				{condition.QueueOld, riskAPI},
@@ -69,7 +69,7 @@ func TestALookIsJudgedByItsLimits(t *testing.T) {
 }
 
 // watched lets a judge see one look a second, and says in which of them the old queue was active.
-func watched(j *judge, looks ...look) []bool {
+func watched(j *judge, looks ...figures) []bool {
 	var active []bool
 	for i, seen := range looks {
 		j.see(seen, noon.Add(time.Duration(i)*time.Second))
@@ -80,7 +80,7 @@ func watched(j *judge, looks ...look) []bool {
 
 func TestAConditionBeginsAndEndsAfterLooksInARow(t *testing.T) {
 	t.Parallel()
-	old, well := look{ready: aged(9)}, look{ready: aged(0)}
+	old, well := figures{ready: aged(9)}, figures{ready: aged(0)}
 	j := newJudge(noon)
 	got := watched(j, well, old, old, well, old, old, old, well, well, old, well, well, well, well, well, well)
 	want := make([]bool, 16)
@@ -93,9 +93,9 @@ func TestAConditionBeginsAndEndsAfterLooksInARow(t *testing.T) {
 
 func TestAConditionHoldsSinceItsFirstLook(t *testing.T) {
 	t.Parallel()
-	old := look{ready: aged(9)}
+	old := figures{ready: aged(9)}
 	j := newJudge(noon)
-	watched(j, old, look{}, old, old, old, look{}, old)
+	watched(j, old, figures{}, old, old, old, figures{}, old)
 	require.Equal(t, []condition.Active{{
 		Condition: condition.QueueOld, Subject: riskAPI, Since: noon.Add(2 * time.Second),
 	}}, j.active())
@@ -103,8 +103,8 @@ func TestAConditionHoldsSinceItsFirstLook(t *testing.T) {
 
 func TestSubjectsAreJudgedApart(t *testing.T) {
 	t.Parallel()
-	both := look{overdue: map[string]int{"transfer": 1, "order": 1}}
-	one := look{overdue: map[string]int{"order": 1}}
+	both := figures{overdue: map[string]int{"transfer": 1, "order": 1}}
+	one := figures{overdue: map[string]int{"order": 1}}
 	j := newJudge(noon)
 	watched(j, both, both, both, one, one, one, one, one)
 	active := j.active()
@@ -115,7 +115,7 @@ func TestSubjectsAreJudgedApart(t *testing.T) {
 
 func TestWhatCannotBeSeenDoesNotLookWell(t *testing.T) {
 	t.Parallel()
-	old := look{ready: aged(9)}
+	old := figures{ready: aged(9)}
 	j := newJudge(noon)
 	watched(j, old, old, old)
 	seen := noon.Add(2 * time.Second)

@@ -50,7 +50,7 @@ type Worker struct {
 	out       dependencies
 	events    *departures
 	operators *Operations
-	watchman  *watchman
+	sampler   *sampler
 	client    *river.Client[pgx.Tx]
 	admin     *listener
 	draining  atomic.Bool
@@ -86,7 +86,8 @@ func NewWorker(ctx context.Context, cfg config.Config, env Env, via Transports) 
 		return nil, err
 	}
 	w.operators = operationsOf(w.ops, w.transfers, w.orders, w.env.doors)
-	w.watchman = newWatchman(env, w.operators.look)
+	w.sampler = newSampler(w.ops, env)
+	w.sampler.then = newWatchman(env, w.operators.lastGivenUp).judge
 	workers := river.NewWorkers()
 	w.transfers.AddWorkers(workers)
 	w.orders.AddWorkers(workers)
@@ -135,10 +136,10 @@ func (w *Worker) Start(ctx context.Context) error {
 	if err := w.events.start(ctx); err != nil {
 		return err
 	}
+	w.sampler.start(ctx)
 	if err := w.client.Start(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("start job client: %w", err)
 	}
-	w.watchman.start(ctx)
 	rounds, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	w.cancel = cancel
 	w.rounds.Go(func() { w.every(rounds, "sweep", sweepEvery, w.sweep) })
@@ -159,7 +160,6 @@ func (w *Worker) Stop(ctx context.Context) error {
 	w.Drain()
 	w.cancel()
 	w.rounds.Wait()
-	w.watchman.stop()
 	err := errors.Join(w.finish(ctx), w.out.stop(ctx), w.instance.Stop(context.WithoutCancel(ctx)))
 	w.orders.Stop()
 	w.transfers.Stop()
@@ -167,6 +167,7 @@ func (w *Worker) Stop(ctx context.Context) error {
 	if w.admin != nil {
 		err = errors.Join(err, w.admin.stop(ctx))
 	}
+	w.sampler.stop()
 	w.domain.Close()
 	w.river.Close()
 	w.ops.Close()
