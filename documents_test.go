@@ -11,13 +11,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"example.com/holdfast/internal/fsm"
 	"example.com/holdfast/internal/order"
 	"example.com/holdfast/internal/problem"
-	"example.com/holdfast/internal/telemetry"
 	"example.com/holdfast/internal/transfer"
 )
 
@@ -198,28 +196,4 @@ func TestEveryProblemIsExplained(t *testing.T) {
 	for _, m := range problem.Table() {
 		require.Regexp(t, `(?m)^#+ .*\b`+string(m.Code)+`\b`, page, "docs/errors.md needs a heading for it")
 	}
-}
-
-func TestGeneratedMetricsPageIsCurrent(t *testing.T) {
-	t.Parallel()
-	const page = "docs/metrics.md"
-	descs := make(chan *prometheus.Desc)
-	go func() {
-		defer close(descs)
-		telemetry.New().Registry().Describe(descs)
-	}()
-	// A Desc shows its parts by its String alone.
-	parts := regexp.MustCompile(`fqName: "(holdfast_[^"]+)", help: "([^"]*)", .*variableLabels: \{([^}]*)\}`)
-	var rows []string
-	for d := range descs {
-		if m := parts.FindStringSubmatch(d.String()); m != nil {
-			labels := strings.ReplaceAll(m[3], ",", ", ")
-			rows = append(rows, fmt.Sprintf("| `%s` | %s | %s |", m[1], labels, m[2]))
-		}
-	}
-	slices.Sort(rows)
-	compareOrWrite(t, page, "<!-- Generated from internal/telemetry by `make generate`. Do not edit. -->\n"+
-		"# Metrics\n\nThe admin listener serves them at `/metrics`, beside those of the Go runtime and the "+
-		"process.\nNo label ever holds an identifier, so the number of series is bounded by the program.\n\n"+
-		"| name | labels | meaning |\n|---|---|---|\n"+strings.Join(rows, "\n")+"\n")
 }

@@ -24,6 +24,7 @@ type API struct {
 	transfers *transfer.Service
 	orders    *order.Service
 	admission *admission
+	sampler   *sampler
 	feed      *feed
 	draining  atomic.Bool
 	endWaits  context.CancelFunc
@@ -52,6 +53,7 @@ func NewAPI(ctx context.Context, cfg config.Config, env Env, further ...httpapi.
 	ending, endWaits := context.WithCancel(context.WithoutCancel(ctx))
 	a.endWaits = endWaits
 	a.admission = newAdmission(a.ops, cfg.QueueAgeMax, laneOf{a.transfers.Lane, a.orders.Lane}, env)
+	a.sampler = newSampler(a.ops, env)
 	operators := operationsOf(a.ops, a.transfers, a.orders, env.doors)
 	parts := httpapi.Config{
 		Keys: tenancy.NewService(a.domain, env.Now), Accounts: ledger.NewService(a.domain),
@@ -119,6 +121,7 @@ func (a *API) Start(ctx context.Context) error {
 	a.orders.Start(ctx)
 	a.admission.start(ctx)
 	a.feed.start(ctx)
+	a.sampler.start(ctx)
 	err := a.admin.start(ctx)
 	if err == nil {
 		err = a.public.start(ctx)
@@ -145,6 +148,7 @@ func (a *API) Stop(ctx context.Context) error {
 	a.orders.Stop()
 	a.transfers.Stop()
 	err = errors.Join(err, a.admin.stop(ctx))
+	a.sampler.stop()
 	a.domain.Close()
 	a.ops.Close()
 	return err

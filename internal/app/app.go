@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -32,6 +34,8 @@ type Env struct {
 	Now      func() time.Time
 	// doors are the ways out of this process.
 	doors *doors
+	// sampled says that a part of this process looks at what waits in the database.
+	sampled *atomic.Bool
 }
 
 // NewEnv describes this process; logs go to stderr.
@@ -48,9 +52,11 @@ func NewEnv(cfg config.Config, version string) (Env, error) {
 	if err != nil {
 		return Env{}, fmt.Errorf("make instance id: %w", err)
 	}
+	metrics := telemetry.New()
+	metrics.Build(version, runtime.Version())
 	return Env{
 		Instance: host + "-" + id.String(), Host: host, Version: version,
-		Metrics: telemetry.New(), Now: time.Now, doors: &doors{},
+		Metrics: metrics, Now: time.Now, doors: &doors{}, sampled: &atomic.Bool{},
 		Log:      slog.New(handler(cfg.LogFormat, level)),
 		RiverLog: slog.New(handler(cfg.LogFormat, max(level, slog.LevelWarn))),
 	}, nil

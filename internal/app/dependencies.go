@@ -92,7 +92,7 @@ func watch(env Env, door *outbound.Client) {
 	env.Metrics.WatchDependency(func() telemetry.Dependency {
 		h := door.Health()
 		return telemetry.Dependency{
-			Name: h.Dependency, InFlight: h.InFlight, Limit: h.Limit, Cap: h.Cap,
+			Name: h.Dependency, InFlight: h.InFlight, Waiting: h.Waiting, Limit: h.Limit, Cap: h.Cap,
 			BreakerOpen: h.Breaker != breaker.Closed, Saturated: !h.SaturatedSince.IsZero(),
 		}
 	})

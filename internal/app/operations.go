@@ -126,6 +126,19 @@ func (o *Operations) Queues(ctx context.Context) ([]httpapi.Queue, error) {
 	return out, nil
 }
 
+// Busiest reads which tenants have the most open work.
+func (o *Operations) Busiest(ctx context.Context) ([]httpapi.BusyTenant, error) {
+	transfers, err := transfer.ReadPromises(ctx, o.pool)
+	if err != nil {
+		return nil, err
+	}
+	orders, err := order.ReadPromises(ctx, o.pool)
+	if err != nil {
+		return nil, err
+	}
+	return busiest(transfers, orders), nil
+}
+
 // DeadLetters reads the latest of each kind, and keeps the latest of all.
 func (o *Operations) DeadLetters(ctx context.Context, limit int) ([]httpapi.DeadLetter, error) {
 	var all []httpapi.DeadLetter

@@ -22,10 +22,10 @@ const (
 	workLockMax = "500ms"
 	idleInTxMax = "2s"
 	connectMax  = 5 * time.Second
-	// opsConns is the size of the pool for heartbeats, leases of places, health and the admin side. The
-	// three leases have a connection each: a slow reaper or a person must not make them late, since a
-	// worker whose lease ends stops calling.
-	opsConns = 6
+	// opsConns is the size of the pool for heartbeats, leases of places, looks, health and the admin side.
+	// The three leases have a connection each, and looks one: a slow reaper or a person must not make them
+	// late, since a worker whose lease ends stops calling.
+	opsConns = 7
 	// eventsConns is the size of the pool for events on their way out.
 	eventsConns = 6
 )
@@ -104,10 +104,12 @@ func riverPool(ctx context.Context, cfg config.Config) (*pgxpool.Pool, error) {
 	})
 }
 
-// opsPool is for heartbeats, leases, health and the admin side: it works while the others are busy.
+// opsPool is for heartbeats, leases, looks, health and the admin side: it works while the others are busy.
+// What was planned while a table was empty must not read all of it once it is full.
 func opsPool(ctx context.Context, cfg config.Config) (*pgxpool.Pool, error) {
 	return openPool(ctx, cfg.DatabaseURL, poolSettings{
-		name: "ops", size: opsConns, params: map[string]string{"lock_timeout": workLockMax, "jit": "off"},
+		name: "ops", size: opsConns,
+		params: map[string]string{"lock_timeout": workLockMax, "jit": "off", "enable_seqscan": "off"},
 	})
 }
 

@@ -49,6 +49,7 @@ type Worker struct {
 	instance  *jobqueue.Instance
 	out       dependencies
 	events    *departures
+	sampler   *sampler
 	client    *river.Client[pgx.Tx]
 	admin     *listener
 	draining  atomic.Bool
@@ -83,6 +84,7 @@ func NewWorker(ctx context.Context, cfg config.Config, env Env, via Transports) 
 	if err != nil {
 		return nil, err
 	}
+	w.sampler = newSampler(w.ops, env)
 	workers := river.NewWorkers()
 	w.transfers.AddWorkers(workers)
 	w.orders.AddWorkers(workers)
@@ -132,6 +134,7 @@ func (w *Worker) Start(ctx context.Context) error {
 	if err := w.events.start(ctx); err != nil {
 		return err
 	}
+	w.sampler.start(ctx)
 	if err := w.client.Start(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("start job client: %w", err)
 	}
@@ -162,6 +165,7 @@ func (w *Worker) Stop(ctx context.Context) error {
 	if w.admin != nil {
 		err = errors.Join(err, w.admin.stop(ctx))
 	}
+	w.sampler.stop()
 	w.domain.Close()
 	w.river.Close()
 	w.ops.Close()

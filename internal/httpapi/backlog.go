@@ -16,6 +16,12 @@ type Queue struct {
 	Ages []time.Duration
 }
 
+// BusyTenant is a tenant with how much of its work is open, of the most urgent of all.
+type BusyTenant struct {
+	TenantID          uuid.UUID
+	Transfers, Orders int
+}
+
 // The kinds of a dead letter.
 const (
 	DeadTransfer = "transfer"
@@ -45,13 +51,15 @@ type DeadLetter struct {
 // Backlog tells of work that waits, and of work that was given up.
 type Backlog interface {
 	Queues(ctx context.Context) ([]Queue, error)
+	// Busiest are the tenants with the most open work, the busiest first.
+	Busiest(ctx context.Context) ([]BusyTenant, error)
 	// DeadLetters are the latest so many, the latest first.
 	DeadLetters(ctx context.Context, limit int) ([]DeadLetter, error)
 	// Outbox tells how far the way out of events is behind.
 	Outbox(ctx context.Context) (outbox.Lag, error)
 }
 
-// ListQueues tells how long due work has waited.
+// ListQueues tells how long due work has waited, and whose work is open.
 func (s *adminServer) ListQueues(
 	ctx context.Context, _ adminapi.ListQueuesRequestObject,
 ) (adminapi.ListQueuesResponseObject, error) {
@@ -59,7 +67,18 @@ func (s *adminServer) ListQueues(
 	if err != nil {
 		return nil, err
 	}
-	out := adminapi.ListQueues200JSONResponse{Queues: make([]adminapi.Queue, len(found))}
+	busy, err := s.cfg.Backlog.Busiest(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := adminapi.ListQueues200JSONResponse{
+		Queues: make([]adminapi.Queue, len(found)), Busiest: make([]adminapi.BusyTenant, len(busy)),
+	}
+	for i, t := range busy {
+		out.Busiest[i] = adminapi.BusyTenant{
+			TenantID: t.TenantID, Transfers: t.Transfers, Orders: t.Orders,
+		}
+	}
 	for i, q := range found {
 		lanes := make([]adminapi.QueueLane, len(q.Ages))
 		for lane, age := range q.Ages {

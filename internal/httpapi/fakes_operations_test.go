@@ -108,6 +108,10 @@ func (f fakeOperations) Queues(ctx context.Context) ([]Queue, error) {
 	return []Queue{{Name: "risk_api", Ages: ages}}, nil
 }
 
+func (f fakeOperations) Busiest(ctx context.Context) ([]BusyTenant, error) {
+	return []BusyTenant{{acme, 412, 3}}, f.enter(ctx)
+}
+
 func (f fakeOperations) Outbox(ctx context.Context) (outbox.Lag, error) {
 	return outbox.Lag{
 		Outbox: 21 * time.Millisecond, Last: 4711,

@@ -46,7 +46,8 @@ func TestOperatorsSeeWhatWaitsAndWhatWasGivenUp(t *testing.T) {
 	b := setupAdmin(t)
 	queues := b.do(t, exchange{method: get, path: "/admin/v1/queues", key: "viewer"})
 	require.JSONEq(t, `{"queues":[{"queue":"risk_api","lanes":[{"lane":1,"age_seconds":0.012},
-		{"lane":2,"age_seconds":3.5},{"lane":3,"age_seconds":0},{"lane":4,"age_seconds":0}]}]}`, queues.text)
+		{"lane":2,"age_seconds":3.5},{"lane":3,"age_seconds":0},{"lane":4,"age_seconds":0}]}],
+		"busiest":[{"tenant_id":"`+acme.String()+`","transfers":412,"orders":3}]}`, queues.text)
 
 	dead := decoded[adminapi.DeadLetterList](t, b.do(t, exchange{
 		method: get, path: "/admin/v1/dead-letters", key: "viewer",

@@ -82,7 +82,7 @@ func (s *Service) flushMoves(ctx context.Context, moves []move) ([]moved, error)
 	if err != nil {
 		return nil, err
 	}
-	s.count(b.ended())
+	s.countEnds(b.ended())
 	return outcomes, nil
 }
 

@@ -269,7 +269,7 @@ func (s *Service) Act(ctx context.Context, a Action) (idempotency.Response, erro
 		return idempotency.Response{}, busy(err)
 	}
 	if !response.Replayed {
-		s.count(ended)
+		s.countEnds(ended)
 	}
 	return response, nil
 }

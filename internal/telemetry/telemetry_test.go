@@ -1,6 +1,8 @@
 package telemetry_test
 
 import (
+	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -98,7 +100,7 @@ func TestDependenciesAreReadWhenTheyAreScraped(t *testing.T) {
 	t.Parallel()
 	m := telemetry.New()
 	state := telemetry.Dependency{
-		Name: "risk_api", InFlight: 3, Limit: 4, Cap: 8, BreakerOpen: true, Saturated: true,
+		Name: "risk_api", InFlight: 3, Waiting: 2, Limit: 4, Cap: 8, BreakerOpen: true, Saturated: true,
 	}
 	second := telemetry.Dependency{Name: "risk_api", Limit: 8, Cap: 8}
 	other := telemetry.Dependency{Name: "other", Cap: 1}
@@ -115,7 +117,7 @@ func TestDependenciesAreReadWhenTheyAreScraped(t *testing.T) {
 		return 0
 	}
 	for name, want := range map[string]float64{
-		"dependency_in_flight": 3, "dependency_limit": 12, "dependency_cap": 16,
+		"dependency_in_flight": 3, "dependency_waiting": 2, "dependency_limit": 12, "dependency_cap": 16,
 		"dependency_breaker_open": 1, "dependency_saturated": 1,
 	} {
 		require.InDelta(t, want, value(name, "risk_api"), 0, "%s: clients of one dependency add up", name)
@@ -156,26 +158,117 @@ func TestAttemptsTellFirstTriesFromRepeats(t *testing.T) {
 	require.Len(t, got["holdfast_dependency_refusals_total"].GetMetric(), 1)
 }
 
-func TestHowFarEventsAreBehindIsAskedAtEachScrape(t *testing.T) {
+func TestALookIsAskedForAtEachScrape(t *testing.T) {
 	t.Parallel()
 	m := telemetry.New()
-	require.NotContains(t, gather(t, m), "holdfast_outbox_age_seconds", "nobody watches it here")
+	require.NotContains(t, gather(t, m), "holdfast_outbox_age_seconds", "nobody looks here")
 	age := 0.0
-	m.WatchOutbox(func() telemetry.Outbox {
+	m.WatchLook(func() telemetry.Look {
 		age++
-		return telemetry.Outbox{
-			Age: age, Sinks: map[string]float64{"broker": 2}, Consumers: map[string]float64{"order": 3},
-			Mismatch: map[[2]string]int{{"order", "transfer.settled"}: 4},
-			Webhooks: map[string]int{"failing": 5}, WebhooksDead: 6,
+		return telemetry.Look{
+			Age: age, Ready: map[string][]float64{"risk_api": {7}},
+			Promises: map[string]telemetry.OpenPromises{"transfer": {Age: 8, Overdue: 9}},
+			Outbox: telemetry.Outbox{
+				Age: age, Sinks: map[string]float64{"broker": 2}, Consumers: map[string]float64{"order": 3},
+				Mismatch: map[[2]string]int{{"order", "transfer.settled"}: 4},
+				Webhooks: map[string]int{"failing": 5}, WebhooksDead: 6,
+			},
 		}
 	})
 	gather(t, m)
 	got := gather(t, m)
 	for name, want := range map[string]float64{
+		"holdfast_look_age_seconds": 2, "holdfast_ready_age_seconds": 7, "holdfast_promise_age_seconds": 8,
+		"holdfast_promise_overdue": 9, "holdfast_tenant_open": 0,
 		"holdfast_outbox_age_seconds": 2, "holdfast_sink_lag_seconds": 2, "holdfast_inbox_lag_seconds": 3,
 		"holdfast_outbox_inbox_mismatch": 4, "holdfast_webhook_endpoints": 5,
 		"holdfast_webhook_dead_events": 6,
 	} {
 		require.InDelta(t, want, got[name].GetMetric()[0].GetGauge().GetValue(), 0, name)
 	}
+}
+
+func TestTenantsAreToldByRankAndEveryRankIsThere(t *testing.T) {
+	t.Parallel()
+	m := telemetry.New()
+	open := []int{9, 4, 3, 2, 1, 1, 1}
+	m.WatchLook(func() telemetry.Look { return telemetry.Look{TenantOpen: open} })
+	ranks := func() map[string]float64 {
+		values := map[string]float64{}
+		for _, series := range gather(t, m)["holdfast_tenant_open"].GetMetric() {
+			require.Len(t, series.GetLabel(), 1)
+			values[series.GetLabel()[0].GetValue()] = series.GetGauge().GetValue()
+		}
+		return values
+	}
+	require.Equal(t, map[string]float64{"1": 9, "2": 4, "3": 3, "4": 2, "5": 1}, ranks())
+	open = open[:1]
+	require.Equal(t, map[string]float64{"1": 9, "2": 0, "3": 0, "4": 0, "5": 0}, ranks())
+}
+
+func TestPromisesAndFailuresAreThereBeforeTheFirstOne(t *testing.T) {
+	t.Parallel()
+	m := telemetry.New()
+	count := func(name string, labels ...string) float64 {
+		for _, series := range gather(t, m)["holdfast_"+name].GetMetric() {
+			var values []string
+			for _, l := range series.GetLabel() { // by name
+				values = append(values, l.GetValue())
+			}
+			if slices.Equal(values, labels) {
+				return series.GetCounter().GetValue()
+			}
+		}
+		t.Fatalf("no %s of %v", name, labels)
+		return 0
+	}
+	for _, kind := range []string{telemetry.KindTransfer, telemetry.KindOrder} {
+		for _, kept := range []bool{true, false} {
+			label := strconv.FormatBool(kept)
+			require.InDelta(t, 0, count("promises_total", label, kind), 0)
+			m.PromiseEnded(kind, kept)
+			require.InDelta(t, 1, count("promises_total", label, kind), 0)
+		}
+	}
+	require.InDelta(t, 0, count("terminal_failures_total", "payout_rail", "payout_refused"), 0)
+	m.TerminalFailure("payout_rail", telemetry.ReasonPayoutRefused)
+	require.InDelta(t, 1, count("terminal_failures_total", "payout_rail", "payout_refused"), 0)
+	require.InDelta(t, 0, count("terminal_failures_total", "operator", "deadline_exhausted"), 0)
+}
+
+// TestTimesToTheEndAreNativeAndClassicAndHaveAnEdgeAtThePromise lets an SLI be counted exactly from either.
+func TestTimesToTheEndAreNativeAndClassicAndHaveAnEdgeAtThePromise(t *testing.T) {
+	t.Parallel()
+	m := telemetry.New()
+	for n := range 1_000 {
+		m.TransferMoved("settled", "", time.Duration(n)*time.Duration(n)*time.Millisecond)
+		m.OrderMoved("confirmed", "", time.Duration(n)*time.Duration(n)*time.Millisecond)
+	}
+	got := gather(t, m)
+	for name, promises := range map[string][]float64{
+		"holdfast_transfer_completion_seconds": {60, 86_400},
+		"holdfast_order_completion_seconds":    {300, 1_200},
+	} {
+		h := got[name].GetMetric()[0].GetHistogram()
+		require.EqualValues(t, 3, h.GetSchema(), "a bucket is at most a tenth wider than the one before")
+		require.NotEmpty(t, h.GetPositiveSpan())
+		require.LessOrEqual(t, len(h.GetPositiveDelta()), 160)
+		var edges []float64
+		for _, b := range h.GetBucket() {
+			edges = append(edges, b.GetUpperBound())
+		}
+		require.IsIncreasing(t, edges)
+		require.Subset(t, edges, promises, name)
+	}
+}
+
+func TestABuildSaysWhatRuns(t *testing.T) {
+	t.Parallel()
+	m := telemetry.New()
+	m.Build("v1.2.3", "go1.26")
+	series := gather(t, m)["holdfast_build_info"].GetMetric()
+	require.Len(t, series, 1)
+	require.InDelta(t, 1, series[0].GetGauge().GetValue(), 0)
+	require.Equal(t, []string{"go1.26", "v1.2.3"},
+		[]string{series[0].GetLabel()[0].GetValue(), series[0].GetLabel()[1].GetValue()})
 }

@@ -79,7 +79,7 @@ func (s *Service) flushMoves(ctx context.Context, moves []move) ([]moved, error)
 	if err != nil {
 		return nil, err
 	}
-	s.count(b.ended())
+	s.countEnds(b.ended())
 	return outcomes, nil
 }
 
@@ -301,12 +301,12 @@ func (b *moveBatch) writeRows(ctx context.Context, write *pgx.Batch, now time.Ti
 }
 
 // ended lists the transfers that the batch brought to their end.
-func (b *moveBatch) ended() []Transfer {
-	var ended []Transfer
-	for _, t := range b.after {
+func (b *moveBatch) ended() []ended {
+	var ends []ended
+	for i, t := range b.after {
 		if t.State.Terminal() {
-			ended = append(ended, t)
+			ends = append(ends, ended{t, b.before[i].State})
 		}
 	}
-	return ended
+	return ends
 }

@@ -112,8 +112,10 @@ func (s *Service) noted(ctx context.Context, n note) (bool, error) {
 	}
 	if !reached {
 		s.cfg.Metrics.StaleMove()
+		return false, nil
 	}
-	return reached, nil
+	s.countUntold(n)
+	return true, nil
 }
 
 // flushNotes writes a batch of notes in one transaction of two round trips, and says which reached their

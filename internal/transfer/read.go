@@ -223,23 +223,23 @@ func (a Action) validate(t Transfer) error {
 
 // Act moves a transfer once per key, or says why it cannot.
 func (s *Service) Act(ctx context.Context, a Action) (idempotency.Response, error) {
-	var ended []Transfer
+	var ends []ended
 	response, err := idempotency.Run(ctx, s.pool, "act on transfer", a.Key,
 		func(ctx context.Context, tx pgx.Tx, _ time.Time) (idempotency.Response, error) {
-			ended = nil // an earlier attempt was rolled back
+			ends = nil // an earlier attempt was rolled back
 			b, out, err := a.run(ctx, tx, s.cfg.Subscriptions)
 			if err != nil {
 				s.countIllegal(err)
 				return idempotency.Response{}, err
 			}
-			ended = b.ended()
+			ends = b.ended()
 			return a.Render(out), nil
 		})
 	if err != nil {
 		return idempotency.Response{}, busy(err)
 	}
 	if !response.Replayed {
-		s.count(ended)
+		s.countEnds(ends)
 	}
 	return response, nil
 }

@@ -118,11 +118,16 @@ func (s *Service) Stop() {
 // Lane says in which lane a transfer of the tenant would go now.
 func (s *Service) Lane(tenantID uuid.UUID) int { return s.lanes.Lane(tenantID, s.cfg.Now()) }
 
-// count tells the metrics what a committed batch brought about.
-func (s *Service) count(transfers []Transfer) {
-	for _, t := range transfers {
-		s.cfg.Metrics.TransferMoved(string(t.State), countedReason(t), t.UpdatedAt.Sub(t.CreatedAt))
+// count tells the metrics what a committed batch accepted.
+func (s *Service) count(accepted []Transfer) {
+	for _, t := range accepted {
+		s.countMove(t)
 	}
+}
+
+// countMove tells the metrics of a transfer that was accepted or ended.
+func (s *Service) countMove(t Transfer) {
+	s.cfg.Metrics.TransferMoved(string(t.State), countedReason(t), t.UpdatedAt.Sub(t.CreatedAt))
 }
 
 // countedReason is the reason that a metric tells: of the program's own ones only, so a bounded set.

@@ -152,3 +152,27 @@ SELECT o.* FROM orders o
 -- name: SystemTransitions :many
 -- @sqlc-vet-disable no-sequential-scan
 SELECT from_state, event, to_state FROM order_transitions ORDER BY from_state, event;
+
+-- SystemPromises says how long ago the order with the most urgent promise was placed, zero without an open one,
+-- and how many open ones are past theirs, up to a bound.
+-- name: SystemPromises :one
+SELECT coalesce((
+       SELECT greatest(0, extract(epoch FROM clock_timestamp() - o.created_at))
+         FROM orders o
+        WHERE o.state IN ('pending', 'reserved')
+        ORDER BY o.promise_at LIMIT 1), 0)::float8 AS age_seconds,
+       (SELECT count(*)
+          FROM (SELECT 1 FROM orders o
+                 WHERE o.state IN ('pending', 'reserved') AND o.promise_at < statement_timestamp()
+                 ORDER BY o.promise_at LIMIT @overdue_max) AS late)::integer AS overdue;
+
+-- SystemOpenByTenant counts for each tenant, the busiest first, the open orders: the most urgent ones, up to a
+-- bound.
+-- name: SystemOpenByTenant :many
+SELECT open.tenant_id, count(*)::integer AS orders
+  FROM (SELECT o.tenant_id FROM orders o
+         WHERE o.state IN ('pending', 'reserved')
+         ORDER BY o.promise_at LIMIT @look_max) AS open
+ GROUP BY open.tenant_id
+ ORDER BY orders DESC, open.tenant_id
+ LIMIT @page_size;

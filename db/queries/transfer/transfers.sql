@@ -180,3 +180,42 @@ SELECT t.* FROM transfers t
 -- name: SystemTransitions :many
 -- @sqlc-vet-disable no-sequential-scan
 SELECT from_state, event, to_state FROM transfer_transitions ORDER BY from_state, event;
+
+-- SystemPromises says how long ago the most urgent promise was given that we can keep by working, zero without
+-- one, and how many open ones are past theirs, up to a bound. A review waits for a person: it is late by its own
+-- promise, but never the most urgent, and what an operator took does not count when it goes on. Each state is a
+-- probe of the index of open promises.
+-- name: SystemPromises :one
+SELECT coalesce((
+       SELECT greatest(0, least(extract(epoch FROM clock_timestamp() - urgent.created_at),
+                                extract(epoch FROM clock_timestamp() - urgent.promise_at
+                                                   + @promise_window::interval)))
+         FROM (SELECT first.promise_at, first.created_at
+                 FROM unnest('{accepted,approved,settling}'::text[]) AS s (state)
+                CROSS JOIN LATERAL (
+                      SELECT t.promise_at, t.created_at FROM transfers t
+                       WHERE t.state = s.state AND t.state IN ('accepted', 'in_review', 'approved', 'settling')
+                       ORDER BY t.promise_at LIMIT 1) AS first
+                ORDER BY first.promise_at LIMIT 1) AS urgent), 0)::float8 AS age_seconds,
+       (SELECT count(*)
+          FROM (SELECT 1
+                  FROM unnest('{accepted,in_review,approved,settling}'::text[]) AS s (state)
+                 CROSS JOIN LATERAL (
+                       SELECT 1 FROM transfers t
+                        WHERE t.state = s.state AND t.promise_at < statement_timestamp()
+                          AND t.state IN ('accepted', 'in_review', 'approved', 'settling')
+                        ORDER BY t.promise_at LIMIT @overdue_max) AS each
+                 LIMIT @overdue_max) AS late)::integer AS overdue;
+
+-- SystemOpenByTenant counts for each tenant, the busiest first, the transfers that wait for us: of each state
+-- the most urgent ones, up to a bound.
+-- name: SystemOpenByTenant :many
+SELECT open.tenant_id, count(*)::integer AS transfers
+  FROM unnest('{accepted,approved,settling}'::text[]) AS s (state)
+ CROSS JOIN LATERAL (
+       SELECT t.tenant_id FROM transfers t
+        WHERE t.state = s.state AND t.state IN ('accepted', 'in_review', 'approved', 'settling')
+        ORDER BY t.promise_at LIMIT @look_max) AS open
+ GROUP BY open.tenant_id
+ ORDER BY transfers DESC, open.tenant_id
+ LIMIT @page_size;

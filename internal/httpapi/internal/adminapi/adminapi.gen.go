@@ -208,6 +208,18 @@ type AttemptList struct {
 	Attempts []Attempt `json:"attempts"`
 }
 
+// BusyTenant defines model for BusyTenant.
+type BusyTenant struct {
+	// Orders How many of the most urgent orders are open.
+	Orders int `json:"orders"`
+
+	// TenantID Example: 018f2b6e-0000-7000-8000-0000000000f1
+	TenantID ID `json:"tenant_id"`
+
+	// Transfers How many of the most urgent transfers are open and not in review.
+	Transfers int `json:"transfers"`
+}
+
 // Condition Something that is wrong now.
 type Condition struct {
 	// Name The name for programs, as in the metric `holdfast_condition_active`.
@@ -466,7 +478,8 @@ type QueueLane struct {
 
 // QueueList defines model for QueueList.
 type QueueList struct {
-	Queues []Queue `json:"queues"`
+	Busiest []BusyTenant `json:"busiest"`
+	Queues  []Queue      `json:"queues"`
 }
 
 // Readiness defines model for Readiness.

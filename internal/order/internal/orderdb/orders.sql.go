@@ -628,6 +628,74 @@ func (q *Queries) SystemDeadLetters(ctx context.Context, db DBTX, pageSize int32
 	return items, nil
 }
 
+const SystemOpenByTenant = `-- name: SystemOpenByTenant :many
+SELECT open.tenant_id, count(*)::integer AS orders
+  FROM (SELECT o.tenant_id FROM orders o
+         WHERE o.state IN ('pending', 'reserved')
+         ORDER BY o.promise_at LIMIT $1) AS open
+ GROUP BY open.tenant_id
+ ORDER BY orders DESC, open.tenant_id
+ LIMIT $2
+`
+
+type SystemOpenByTenantParams struct {
+	LookMax  int32
+	PageSize int32
+}
+
+type SystemOpenByTenantRow struct {
+	TenantID uuid.UUID
+	Orders   int32
+}
+
+// SystemOpenByTenant counts for each tenant, the busiest first, the open orders: the most urgent ones, up to a
+// bound.
+func (q *Queries) SystemOpenByTenant(ctx context.Context, db DBTX, arg SystemOpenByTenantParams) ([]SystemOpenByTenantRow, error) {
+	rows, err := db.Query(ctx, SystemOpenByTenant, arg.LookMax, arg.PageSize)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []SystemOpenByTenantRow
+	for rows.Next() {
+		var i SystemOpenByTenantRow
+		if err := rows.Scan(&i.TenantID, &i.Orders); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const SystemPromises = `-- name: SystemPromises :one
+SELECT coalesce((
+       SELECT greatest(0, extract(epoch FROM clock_timestamp() - o.created_at))
+         FROM orders o
+        WHERE o.state IN ('pending', 'reserved')
+        ORDER BY o.promise_at LIMIT 1), 0)::float8 AS age_seconds,
+       (SELECT count(*)
+          FROM (SELECT 1 FROM orders o
+                 WHERE o.state IN ('pending', 'reserved') AND o.promise_at < statement_timestamp()
+                 ORDER BY o.promise_at LIMIT $1) AS late)::integer AS overdue
+`
+
+type SystemPromisesRow struct {
+	AgeSeconds float64
+	Overdue    int32
+}
+
+// SystemPromises says how long ago the order with the most urgent promise was placed, zero without an open one,
+// and how many open ones are past theirs, up to a bound.
+func (q *Queries) SystemPromises(ctx context.Context, db DBTX, overdueMax int32) (SystemPromisesRow, error) {
+	row := db.QueryRow(ctx, SystemPromises, overdueMax)
+	var i SystemPromisesRow
+	err := row.Scan(&i.AgeSeconds, &i.Overdue)
+	return i, err
+}
+
 const SystemTransitions = `-- name: SystemTransitions :many
 SELECT from_state, event, to_state FROM order_transitions ORDER BY from_state, event
 `

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 const AddReversed = `-- name: AddReversed :exec
@@ -628,6 +629,94 @@ func (q *Queries) SystemDeadLetters(ctx context.Context, db DBTX, pageSize int32
 		return nil, err
 	}
 	return items, nil
+}
+
+const SystemOpenByTenant = `-- name: SystemOpenByTenant :many
+SELECT open.tenant_id, count(*)::integer AS transfers
+  FROM unnest('{accepted,approved,settling}'::text[]) AS s (state)
+ CROSS JOIN LATERAL (
+       SELECT t.tenant_id FROM transfers t
+        WHERE t.state = s.state AND t.state IN ('accepted', 'in_review', 'approved', 'settling')
+        ORDER BY t.promise_at LIMIT $1) AS open
+ GROUP BY open.tenant_id
+ ORDER BY transfers DESC, open.tenant_id
+ LIMIT $2
+`
+
+type SystemOpenByTenantParams struct {
+	LookMax  int32
+	PageSize int32
+}
+
+type SystemOpenByTenantRow struct {
+	TenantID  uuid.UUID
+	Transfers int32
+}
+
+// SystemOpenByTenant counts for each tenant, the busiest first, the transfers that wait for us: of each state
+// the most urgent ones, up to a bound.
+func (q *Queries) SystemOpenByTenant(ctx context.Context, db DBTX, arg SystemOpenByTenantParams) ([]SystemOpenByTenantRow, error) {
+	rows, err := db.Query(ctx, SystemOpenByTenant, arg.LookMax, arg.PageSize)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []SystemOpenByTenantRow
+	for rows.Next() {
+		var i SystemOpenByTenantRow
+		if err := rows.Scan(&i.TenantID, &i.Transfers); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const SystemPromises = `-- name: SystemPromises :one
+SELECT coalesce((
+       SELECT greatest(0, least(extract(epoch FROM clock_timestamp() - urgent.created_at),
+                                extract(epoch FROM clock_timestamp() - urgent.promise_at
+                                                   + $1::interval)))
+         FROM (SELECT first.promise_at, first.created_at
+                 FROM unnest('{accepted,approved,settling}'::text[]) AS s (state)
+                CROSS JOIN LATERAL (
+                      SELECT t.promise_at, t.created_at FROM transfers t
+                       WHERE t.state = s.state AND t.state IN ('accepted', 'in_review', 'approved', 'settling')
+                       ORDER BY t.promise_at LIMIT 1) AS first
+                ORDER BY first.promise_at LIMIT 1) AS urgent), 0)::float8 AS age_seconds,
+       (SELECT count(*)
+          FROM (SELECT 1
+                  FROM unnest('{accepted,in_review,approved,settling}'::text[]) AS s (state)
+                 CROSS JOIN LATERAL (
+                       SELECT 1 FROM transfers t
+                        WHERE t.state = s.state AND t.promise_at < statement_timestamp()
+                          AND t.state IN ('accepted', 'in_review', 'approved', 'settling')
+                        ORDER BY t.promise_at LIMIT $2) AS each
+                 LIMIT $2) AS late)::integer AS overdue
+`
+
+type SystemPromisesParams struct {
+	PromiseWindow pgtype.Interval
+	OverdueMax    int32
+}
+
+type SystemPromisesRow struct {
+	AgeSeconds float64
+	Overdue    int32
+}
+
+// SystemPromises says how long ago the most urgent promise was given that we can keep by working, zero without
+// one, and how many open ones are past theirs, up to a bound. A review waits for a person: it is late by its own
+// promise, but never the most urgent, and what an operator took does not count when it goes on. Each state is a
+// probe of the index of open promises.
+func (q *Queries) SystemPromises(ctx context.Context, db DBTX, arg SystemPromisesParams) (SystemPromisesRow, error) {
+	row := db.QueryRow(ctx, SystemPromises, arg.PromiseWindow, arg.OverdueMax)
+	var i SystemPromisesRow
+	err := row.Scan(&i.AgeSeconds, &i.Overdue)
+	return i, err
 }
 
 const SystemReviews = `-- name: SystemReviews :many
