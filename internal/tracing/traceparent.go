@@ -39,11 +39,10 @@ func read(text string) trace.SpanContext {
 	if parts[0] == forbidden || parts[0] == known && len(text) != knownChars {
 		return none
 	}
-	version, versionErr := hex.DecodeString(lower(parts[0]))
-	flags, flagsErr := hex.DecodeString(lower(parts[3]))
+	version, flags := digits(parts[0]), digits(parts[3])
 	traceID, traceErr := trace.TraceIDFromHex(parts[1])
 	spanID, spanErr := trace.SpanIDFromHex(parts[2])
-	if versionErr != nil || flagsErr != nil || traceErr != nil || spanErr != nil || len(version) != 1 {
+	if version == nil || flags == nil || traceErr != nil || spanErr != nil {
 		return none
 	}
 	return trace.NewSpanContext(trace.SpanContextConfig{
@@ -52,10 +51,11 @@ func read(text string) trace.SpanContext {
 	})
 }
 
-// lower makes digits that are not written in small letters unreadable: the standard knows no others.
-func lower(digits string) string {
-	if strings.ToLower(digits) != digits {
-		return ""
+// digits reads a number in small hexadecimal digits, the only ones there are; nil if it is none.
+func digits(text string) []byte {
+	number, err := hex.DecodeString(text)
+	if err != nil || strings.ToLower(text) != text {
+		return nil
 	}
-	return digits
+	return number
 }
