@@ -7,6 +7,7 @@
 package app
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
@@ -19,6 +20,7 @@ import (
 
 	"example.com/holdfast/internal/config"
 	"example.com/holdfast/internal/telemetry"
+	"example.com/holdfast/internal/tracing"
 )
 
 // Env is what a process is: who it is, where it logs, what it counts, which clock it waits by.
@@ -62,9 +64,18 @@ func NewEnv(cfg config.Config, version string) (Env, error) {
 	}, nil
 }
 
+// OpenTraces opens the traces of this process, which is a service to those who look at them.
+func (e Env) OpenTraces(ctx context.Context, service string, environ []string) (*tracing.Traces, error) {
+	return tracing.Open(ctx, tracing.Process{
+		Service: service, Version: e.Version, Instance: e.Instance, Log: e.Log,
+	}, environ)
+}
+
 func handler(format string, level slog.Level) slog.Handler {
 	if format == "text" {
-		return tint.NewTextHandler(os.Stderr, &tint.Options{Level: level, TimeFormat: time.TimeOnly})
+		return tracing.Logged(tint.NewTextHandler(os.Stderr, &tint.Options{
+			Level: level, TimeFormat: time.TimeOnly,
+		}))
 	}
-	return slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level})
+	return tracing.Logged(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 }

@@ -54,7 +54,7 @@ func NewClient(
 		FetchCooldown: fetchCooldown, FetchPollInterval: pollUrgentEvery, JobTimeout: jobTimeout,
 		CompletedJobRetentionPeriod: keepFinished, CancelledJobRetentionPeriod: keepFinished,
 		DiscardedJobRetentionPeriod: keepDiscarded, RescueStuckJobsAfter: neverRescued,
-		ErrorHandler: last, Plugins: []rivertype.Plugin{last},
+		ErrorHandler: last, Plugins: []rivertype.Plugin{&traced{}, last},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make job client: %w", err)

@@ -145,6 +145,10 @@ type Order struct {
 	PromiseAt time.Time
 	CreatedAt time.Time
 	UpdatedAt time.Time
+
+	// trace is the traceparent of what is done with the order, as long as that is known: its row does not
+	// have it.
+	trace string
 }
 
 // claim is what the order takes from the inventory.

@@ -19,6 +19,7 @@ import (
 	"example.com/holdfast/internal/outbox"
 	"example.com/holdfast/internal/pgtx"
 	"example.com/holdfast/internal/problem"
+	"example.com/holdfast/internal/tracing"
 )
 
 // The points at which a test may crash a step.
@@ -277,6 +278,10 @@ func recording(ctx context.Context) (context.Context, context.CancelFunc) {
 func (s *Service) move(ctx context.Context, m move) error {
 	ctx, cancel := recording(ctx)
 	defer cancel()
+	m.trace = tracing.Parent(ctx)
+	if m.ask == askRetry { // tries of a step stand side by side
+		m.trace = m.seen.trace
+	}
 	out, err := s.moves.Do(ctx, m)
 	if err == nil {
 		err = out.err

@@ -85,24 +85,28 @@ func enqueue(write *pgx.Batch, transfers []Transfer) error {
 		lane        int16
 	}
 	var jobs []jobqueue.Job
-	known := map[wake]cohort{}
-	size := map[wake]int{}
+	type last struct {
+		cohort    cohort
+		job, size int
+	}
+	known := map[wake]last{}
 	for _, t := range transfers {
 		kind, queue := nextStep(t)
 		if kind == "" {
 			continue
 		}
 		w := wake{kind, queue, t.WakeAt.UnixNano(), t.Lane}
-		c := known[w]
-		if size[w]%cohortMaxItems == 0 {
-			c = cohort{Transfers: map[uuid.UUID][]uuid.UUID{}}
-			known[w] = c
+		l := known[w]
+		if l.size%cohortMaxItems == 0 {
+			l.cohort, l.job = cohort{Transfers: map[uuid.UUID][]uuid.UUID{}}, len(jobs)
 			jobs = append(jobs, jobqueue.Job{
-				Queue: queue, Kind: kind, Args: c, At: t.WakeAt, Lane: int(t.Lane),
+				Queue: queue, Kind: kind, Args: l.cohort, At: t.WakeAt, Lane: int(t.Lane),
 			})
 		}
-		c.Transfers[t.TenantID] = append(c.Transfers[t.TenantID], t.ID)
-		size[w]++
+		l.cohort.Transfers[t.TenantID] = append(l.cohort.Transfers[t.TenantID], t.ID)
+		jobs[l.job].Traces.Add(t.ID, t.trace)
+		l.size++
+		known[w] = l
 	}
 	return jobqueue.Enqueue(write, jobs)
 }
@@ -179,7 +183,8 @@ func (w *cohortWorker[Job]) Work(ctx context.Context, job *river.Job[Job]) error
 		if known.again && t.State != Settling { // a payout is claimed in its row before it is sent
 			t.Sent = max(t.Sent, 1) // in the row too, where the next job knows nothing of this one
 		}
-		group.Go(func() { rest.add(t.Ref, w.one(ctx, t, known)) })
+		t.trace = jobqueue.TraceOf(ctx, t.ID)
+		group.Go(func() { rest.add(t.Ref, w.traced(ctx, t, known)) })
 	}
 	return rest.handBack(ctx, group.Wait)
 }

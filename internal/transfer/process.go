@@ -17,6 +17,7 @@ import (
 	"example.com/holdfast/internal/outbound"
 	"example.com/holdfast/internal/outbound/risk"
 	"example.com/holdfast/internal/pgtx"
+	"example.com/holdfast/internal/tracing"
 	"example.com/holdfast/internal/transfer/internal/transferdb"
 )
 
@@ -202,6 +203,7 @@ func recording(ctx context.Context) (context.Context, context.CancelFunc) {
 func (s *Service) move(ctx context.Context, m move) error {
 	ctx, cancel := recording(ctx)
 	defer cancel()
+	m.trace = tracing.Parent(ctx)
 	out, err := s.moves.Do(ctx, m)
 	if err == nil {
 		err = out.err

@@ -110,6 +110,10 @@ type Transfer struct {
 	PromiseAt time.Time
 	CreatedAt time.Time
 	UpdatedAt time.Time
+
+	// trace is the traceparent of what is done with the transfer, as long as that is known: its row does not
+	// have it.
+	trace string
 }
 
 func compareRefs(a, b Ref) int {
