@@ -30,8 +30,6 @@ type Env struct {
 	Host     string
 	Version  string
 	Log      *slog.Logger
-	// RiverLog is the job queue's own log, warnings only.
-	RiverLog *slog.Logger
 	Metrics  *telemetry.Metrics
 	Now      func() time.Time
 	// doors are the ways out of this process.
@@ -59,8 +57,7 @@ func NewEnv(cfg config.Config, version string) (Env, error) {
 	return Env{
 		Instance: host + "-" + id.String(), Host: host, Version: version,
 		Metrics: metrics, Now: time.Now, doors: &doors{}, sampled: &atomic.Bool{},
-		Log:      slog.New(handler(cfg.LogFormat, level)),
-		RiverLog: slog.New(handler(cfg.LogFormat, max(level, slog.LevelWarn))),
+		Log: slog.New(handler(cfg.LogFormat, level)),
 	}, nil
 }
 

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"testing"
 	"time"
@@ -170,9 +169,7 @@ func workSeen(
 	w := &stepWorker{do: do, steps: make(chan step, 100)}
 	workers := river.NewWorkers()
 	river.AddWorker(workers, w)
-	client, err := jobqueue.NewClient(pool, "w", map[string]int{jobqueue.QueueDB: 1}, workers,
-		slog.New(slog.DiscardHandler))
-	require.NoError(t, err)
+	client := newClient(t, pool, "w", map[string]int{jobqueue.QueueDB: 1}, workers)
 	ctx := context.WithoutCancel(tracing.With(t.Context(), provider))
 	require.NoError(t, client.Start(ctx))
 	t.Cleanup(func() {
@@ -242,9 +239,7 @@ func TestWithoutATracerAJobIsWorkedAsEver(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.New(t)
 	workers, worked := newWorkers()
-	client, err := jobqueue.NewClient(pool, "w", map[string]int{jobqueue.QueueDB: 1}, workers,
-		slog.New(slog.DiscardHandler))
-	require.NoError(t, err)
+	client := newClient(t, pool, "w", map[string]int{jobqueue.QueueDB: 1}, workers)
 	start(t, client)
 	enqueue(t, pool, ofRows(t, pool, 1))
 	require.Contains(t, string(receive(t, worked).Metadata), traceparent(1))

@@ -163,7 +163,9 @@ func (s *Service) reverser() *cohortWorker[reverseJob] {
 func (w *cohortWorker[Job]) Work(ctx context.Context, job *river.Job[Job]) error {
 	s := w.service
 	loadedAt := s.cfg.Now()
-	orders, now, err := s.load(ctx, w.refs(job.Args))
+	refs := w.refs(job.Args)
+	jobqueue.Rows(ctx, len(refs))
+	orders, now, err := s.load(ctx, refs)
 	if stopped(err) {
 		return s.handBack(ctx, job.ID, job.Args, job.Attempt > 1)
 	}
@@ -175,11 +177,13 @@ func (w *cohortWorker[Job]) Work(ctx context.Context, job *river.Job[Job]) error
 	var rest gathered[Ref]
 	for _, o := range orders {
 		if nextStep(o) != job.Args.Kind() || o.WakeAt.After(now) {
+			jobqueue.Count(ctx, jobqueue.OutcomeNotDue, 1)
 			continue // done, or somebody set a later time
 		}
 		o.trace = jobqueue.TraceOf(ctx, o.ID)
 		group.Go(func() {
 			if stopped(w.traced(ctx, o, known)) {
+				jobqueue.Count(ctx, jobqueue.OutcomeHandedBack, 1)
 				rest.add(o.Ref)
 			}
 		})
@@ -309,6 +313,7 @@ func (s *Service) listener() *paymentWorker { return &paymentWorker{service: s} 
 // process that stops could not tell is given back.
 func (w *paymentWorker) Work(ctx context.Context, job *river.Job[paymentJob]) error {
 	s := w.service
+	jobqueue.Rows(ctx, len(job.Args.Deliveries.Deliveries))
 	deliveries, known, err := s.loadDeliveries(ctx, job.Args.Deliveries.Deliveries, job.ID)
 	if stopped(err) {
 		return s.handBack(ctx, job.ID, job.Args, job.Attempt > 1)

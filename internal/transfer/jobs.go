@@ -163,8 +163,11 @@ func (s *Service) notifier() *cohortWorker[notifyJob] {
 func (w *cohortWorker[Job]) Work(ctx context.Context, job *river.Job[Job]) error {
 	s := w.service
 	loadedAt := s.cfg.Now()
-	transfers, now, err := s.load(ctx, w.refs(job.Args))
+	refs := w.refs(job.Args)
+	jobqueue.Rows(ctx, len(refs))
+	transfers, now, err := s.load(ctx, refs)
 	if stopped(err) {
+		jobqueue.Count(ctx, jobqueue.OutcomeHandedBack, len(refs))
 		return s.handBack(ctx, job.ID, job.Args, job.Attempt > 1)
 	}
 	if err != nil {
@@ -178,13 +181,14 @@ func (w *cohortWorker[Job]) Work(ctx context.Context, job *river.Job[Job]) error
 	rest := leftOver{service: s, job: job.ID, again: known.again}
 	for _, t := range transfers {
 		if !w.due(t) || t.WakeAt.After(now) {
+			jobqueue.Count(ctx, jobqueue.OutcomeNotDue, 1)
 			continue // done, or somebody set a later time
 		}
 		if known.again && t.State != Settling { // a payout is claimed in its row before it is sent
 			t.Sent = max(t.Sent, 1) // in the row too, where the next job knows nothing of this one
 		}
 		t.trace = jobqueue.TraceOf(ctx, t.ID)
-		group.Go(func() { rest.add(t.Ref, w.traced(ctx, t, known)) })
+		group.Go(func() { rest.add(ctx, t.Ref, w.traced(ctx, t, known)) })
 	}
 	return rest.handBack(ctx, group.Wait)
 }
@@ -243,10 +247,11 @@ func (l *leftOver) flush(ctx context.Context) error {
 }
 
 // add puts a transfer whose step could not be done here to what is left.
-func (l *leftOver) add(ref Ref, err error) {
+func (l *leftOver) add(ctx context.Context, ref Ref, err error) {
 	if !noRoom(err) && !stopped(err) {
 		return
 	}
+	jobqueue.Count(ctx, jobqueue.OutcomeHandedBack, 1)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.cohort.Transfers == nil {

@@ -14,6 +14,7 @@ import (
 	"example.com/holdfast/internal/budget"
 	"example.com/holdfast/internal/fault"
 	"example.com/holdfast/internal/groupcommit"
+	"example.com/holdfast/internal/jobqueue"
 	"example.com/holdfast/internal/outbound"
 	"example.com/holdfast/internal/outbound/risk"
 	"example.com/holdfast/internal/pgtx"
@@ -214,6 +215,9 @@ func (s *Service) move(ctx context.Context, m move) error {
 	}
 	if out.stale {
 		s.cfg.Metrics.StaleMove()
+		jobqueue.Count(ctx, jobqueue.OutcomeStale, 1)
+	} else {
+		jobqueue.Count(ctx, string(out.transfer.State), 1)
 	}
 	return fault.At(ctx, faultAfterMove)
 }
