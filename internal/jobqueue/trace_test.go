@@ -259,6 +259,7 @@ func TestEnqueueWithoutTracesAllocatesNoMore(t *testing.T) {
 	}
 	allocs := func(jobs []jobqueue.Job) int64 {
 		return testing.Benchmark(func(b *testing.B) {
+			b.Helper()
 			for b.Loop() {
 				var batch pgx.Batch
 				if err := jobqueue.Enqueue(&batch, jobs); err != nil {

@@ -238,6 +238,7 @@ func TestOffIsFree(t *testing.T) {
 	on, _ := setup(t)
 	for name, ctx := range map[string]context.Context{"off": off, "not sampled": on} {
 		result := testing.Benchmark(func(b *testing.B) {
+			b.Helper()
 			for b.Loop() {
 				idle(ctx)
 			}
