@@ -11,6 +11,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,6 +22,7 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"golang.org/x/sync/errgroup"
 
 	"example.com/holdfast/internal/app"
 	"example.com/holdfast/internal/config"
@@ -110,8 +112,8 @@ func startTraced(
 		require.NoError(t, service.Start(ctx))
 		t.Cleanup(func() { require.NoError(t, service.Stop(context.WithoutCancel(ctx))) })
 	}
-	url := s.hook.serve(t, nil)
-	status, text := s.call(t, http.MethodPost, "/v1/webhook-endpoints", fmt.Sprintf(`{"url":%q}`, url),
+	hook := s.hook.serve(t, nil)
+	status, text := s.call(t, http.MethodPost, "/v1/webhook-endpoints", fmt.Sprintf(`{"url":%q}`, hook),
 		"Idempotency-Key", "hook", "Traceparent", "00-"+strings.Repeat("9", 32)+"-00f067aa0ba902b7-00")
 	require.Equal(t, http.StatusCreated, status, text)
 	return s
@@ -167,7 +169,7 @@ func linksOf(span tracetest.SpanStub) []string {
 func attributeOf(span tracetest.SpanStub, key string) string {
 	for _, a := range span.Attributes {
 		if string(a.Key) == key {
-			return a.Value.Emit()
+			return a.Value.String()
 		}
 	}
 	return ""
@@ -274,13 +276,14 @@ func TestWhatIsNotTracedLeavesNothing(t *testing.T) {
 func TestTheTriesOfAStepStandSideBySide(t *testing.T) {
 	t.Parallel()
 	var tried atomic.Bool
-	s := startTraced(t, sdk.ParentBased(sdk.NeverSample()), func(w http.ResponseWriter, _ *http.Request) bool {
+	failOnce := func(w http.ResponseWriter, _ *http.Request) bool {
 		if tried.Swap(true) {
 			return false
 		}
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return true
-	})
+	}
+	s := startTraced(t, sdk.ParentBased(sdk.NeverSample()), failOnce)
 	s.pay(t, "Traceparent", clientParent)
 	request := s.the(t, "POST /v1/transfers")
 	eventually(t, "both have ended", func() bool { return len(s.of("job transfer_screen")) == 2 })
@@ -292,6 +295,73 @@ func TestTheTriesOfAStepStandSideBySide(t *testing.T) {
 	require.Equal(t, "status_5xx", attributeOf(calls[0], "holdfast.kind"))
 	require.Equal(t, codes.Error, calls[0].Status.Code)
 	require.Equal(t, codes.Unset, calls[1].Status.Code)
+}
+
+// Neighbours share batches and jobs, and their traces stay apart.
+func TestNeighboursKeepTheirTracesApart(t *testing.T) {
+	t.Parallel()
+	s := startTraced(t, sdk.ParentBased(sdk.NeverSample()), nil)
+	const neighbours = 12
+	body := fmt.Sprintf(`{"from_account":%q,"to_account":%q,"amount":{"value":1,"currency":"EUR"}}`,
+		s.demo.Accounts[0], s.demo.Accounts[1])
+	requests := make([]*http.Request, neighbours)
+	for i := range requests { // every second one is sampled
+		requests[i] = s.request(t, http.MethodPost, "/v1/transfers", body,
+			"Idempotency-Key", strconv.Itoa(i),
+			"Traceparent", fmt.Sprintf("00-%032x-%s-%02x", i+1, clientSpan, i%2))
+	}
+	var group errgroup.Group
+	for _, r := range requests {
+		group.Go(func() error {
+			reply, err := http.DefaultTransport.RoundTrip(r)
+			if err != nil {
+				return err
+			}
+			return reply.Body.Close()
+		})
+	}
+	require.NoError(t, group.Wait())
+	eventually(t, "all are told", func() bool {
+		return s.count(t, `SELECT count(*) FROM transfers WHERE notification = 'sent'`) == neighbours &&
+			len(s.of("transfer_notify")) == neighbours/2
+	})
+	var want []string
+	for i := 1; i < neighbours; i += 2 {
+		want = append(want, fmt.Sprintf("%032x", i+1))
+	}
+	for _, name := range []string{
+		"POST /v1/transfers", "wait for accept", "transfer_screen", "risk_api screen", "wait for move",
+		"transfer_notify", "notification_api send",
+	} {
+		var traces []string
+		for _, span := range s.of(name) {
+			traces = append(traces, span.SpanContext.TraceID().String())
+		}
+		slices.Sort(traces)
+		require.Equal(t, want, traces, "%s: one for each that is sampled, in its own trace", name)
+	}
+	require.Equal(t, 2*neighbours/2+neighbours/2,
+		s.count(t, `SELECT count(*) FROM events WHERE trace IS NOT NULL`), "three events of every second one")
+}
+
+func TestOfTheManyRowsOfAJobAFewAreTraced(t *testing.T) {
+	t.Parallel()
+	s := startTraced(t, sdk.ParentBased(sdk.NeverSample()), nil)
+	item := fmt.Sprintf(`{"from_account":%q,"to_account":%q,"amount":{"value":1,"currency":"EUR"}}`,
+		s.demo.Accounts[0], s.demo.Accounts[1])
+	const items = 20
+	body := `{"transfers":[` + strings.Repeat(item+",", items-1) + item + `]}`
+	status, text := s.call(t, http.MethodPost, "/v1/transfers/bulk", body, "Idempotency-Key", "many",
+		"Traceparent", clientParent)
+	require.Equal(t, http.StatusOK, status, text)
+	eventually(t, "all are told", func() bool {
+		return s.count(t, `SELECT count(*) FROM transfers WHERE notification = 'sent'`) == items
+	})
+	eventually(t, "the traced have ended", func() bool { return len(s.of("transfer_notify")) == 8 })
+	require.Len(t, s.of("transfer_screen"), 8)
+	require.Len(t, s.of("risk_api screen"), 8)
+	require.Equal(t, items+2*8, s.count(t, `SELECT count(*) FROM events WHERE trace IS NOT NULL`),
+		"a request traces all that it does itself")
 }
 
 func TestAnOrderAndWhatPaysItAreOneTrace(t *testing.T) {

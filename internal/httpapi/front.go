@@ -88,6 +88,7 @@ func (f *front) finish(ctx context.Context, c *call, rec *recorder, r *http.Requ
 	//nolint:revive // defer: ServeHTTP defers this very function
 	if fault := recover(); fault != nil {
 		if err, ok := fault.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+			c.endTrace(rec.status)
 			panic(fault) // the server's way to drop a connection
 		}
 		f.cfg.Log.LogAttrs(ctx, slog.LevelError, "panic in a request",

@@ -22,6 +22,9 @@ const (
 	ErrorMaxBytes   = errorMaxBytes
 )
 
+// EncodeTraces is what Enqueue does for the traces of jobs.
+func EncodeTraces(jobs []Job) ([][]byte, error) { return metadataOf(jobs) }
+
 // BeatOnce writes one heartbeat.
 func (i *Instance) BeatOnce(ctx context.Context) error { return i.beat(ctx) }
 

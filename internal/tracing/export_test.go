@@ -41,7 +41,8 @@ func (l *log) String() string {
 func open(t *testing.T, l *log, environ ...string) (*tracing.Traces, error) {
 	t.Helper()
 	return tracing.Open(t.Context(), tracing.Process{
-		Service: "holdfast-api", Version: "v1", Instance: "host-1", Log: slog.New(slog.NewTextHandler(l, nil)),
+		Service: "holdfast-api", Version: "v1", Instance: "host-1",
+		Log: slog.New(slog.NewTextHandler(l, nil)),
 	}, environ)
 }
 
