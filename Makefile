@@ -9,7 +9,7 @@ SQLC          := github.com/sqlc-dev/sqlc/cmd/sqlc@v1.31.1
 PKG  ?= ./...
 ARGS ?=
 
-.PHONY: help up test test-race cover bench drill lint fmt generate check-generated rename check-rename \
+.PHONY: help up test test-race cover bench drill lint fmt generate check-generated check-rules rename check-rename \
 	migrate seed ci clean
 
 help: ## Print this list.
@@ -57,6 +57,9 @@ generate: ## Generate queries, API types, the client and the generated pages of 
 
 check-generated: ## Show that nothing generated is out of date.
 	scripts/check-generated.sh
+
+check-rules: ## Check Prometheus's rules, and that each alert fires when it should and not else.
+	@scripts/check-rules.sh
 
 rename: ## Give the module another path: make rename MODULE=example.org/you/name
 	@scripts/rename.sh '$(MODULE)'

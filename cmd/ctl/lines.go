@@ -30,6 +30,7 @@ const (
 	webhookHeader    = "TENANT\tID\tURL\tSTATUS\tFAILURES\tFAILING SINCE\tLAST ERROR"
 	attemptHeader    = "AT\tKIND\tTYPE\tEVENT\tATTEMPT\tOUTCOME\tMS\tERROR"
 	redrivenHeader   = "ID\tEVENTS"
+	statusHeader     = "SEVERITY\tCONDITION\tSUBJECT\tTITLE\tRUNBOOK"
 	deadHeader       = "AT\tKIND\tID\tWHAT\tREASON\tATTEMPTS\tLAST ERROR"
 )
 

@@ -53,8 +53,9 @@ func NewAPI(ctx context.Context, cfg config.Config, env Env, further ...httpapi.
 	ending, endWaits := context.WithCancel(context.WithoutCancel(ctx))
 	a.endWaits = endWaits
 	a.admission = newAdmission(a.ops, cfg.QueueAgeMax, laneOf{a.transfers.Lane, a.orders.Lane}, env)
-	a.sampler = newSampler(a.ops, env)
 	operators := operationsOf(a.ops, a.transfers, a.orders, env.doors)
+	a.sampler = newSampler(a.ops, env)
+	a.sampler.then = newWatchman(env, operators.lastGivenUp).judge
 	parts := httpapi.Config{
 		Keys: tenancy.NewService(a.domain, env.Now), Accounts: ledger.NewService(a.domain),
 		Transfers: waitingTransfers{a.transfers, untilEnd(ending, a.transfers.Wait, a.transfers.Get)},
@@ -64,8 +65,8 @@ func NewAPI(ctx context.Context, cfg config.Config, env Env, further ...httpapi.
 		RatePerSecond: cfg.TenantRate, KeyReusedStatus: cfg.MismatchStatus,
 		PayoutCallbackSecret: cfg.PayoutCallbackSecret, Dependencies: operators, Backlog: operators,
 		Feed: a.feed, Encode: newEncoder(cfg, a.transfers, a.orders).Encode, Ending: ending.Done(),
-		Webhooks: newWebhooks(cfg, env, a.domain),
-		Metrics:  env.Metrics, Now: env.Now, Log: env.Log,
+		Webhooks: newWebhooks(cfg, env, a.domain), Self: selfOf(env),
+		Metrics: env.Metrics, Now: env.Now, Log: env.Log,
 	}
 	a.public = newListener("public API", cfg.Addr, httpapi.New(parts), env)
 	parts.Keys = tenancy.NewService(a.ops, env.Now)

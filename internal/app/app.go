@@ -32,8 +32,9 @@ type Env struct {
 	Log      *slog.Logger
 	Metrics  *telemetry.Metrics
 	Now      func() time.Time
-	// doors are the ways out of this process.
+	// doors are the ways out of this process, and board is where it says what is wrong.
 	doors *doors
+	board *board
 	// sampled says that a part of this process looks at what waits in the database.
 	sampled *atomic.Bool
 }
@@ -52,11 +53,12 @@ func NewEnv(cfg config.Config, version string) (Env, error) {
 	if err != nil {
 		return Env{}, fmt.Errorf("make instance id: %w", err)
 	}
-	metrics := telemetry.New()
+	metrics, wrong := telemetry.New(), &board{}
 	metrics.Build(version, runtime.Version())
+	metrics.WatchConditions(wrong.active)
 	return Env{
-		Instance: host + "-" + id.String(), Host: host, Version: version,
-		Metrics: metrics, Now: time.Now, doors: &doors{}, sampled: &atomic.Bool{},
+		Instance: host + "-" + id.String(), Host: host, Version: version, Metrics: metrics, Now: time.Now,
+		doors: &doors{}, board: wrong, sampled: &atomic.Bool{},
 		Log: slog.New(handler(cfg.LogFormat, level)),
 	}, nil
 }

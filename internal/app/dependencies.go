@@ -96,7 +96,7 @@ func watch(env Env, door *outbound.Client) {
 			BreakerOpen: h.Breaker != breaker.Closed, Saturated: !h.SaturatedSince.IsZero(),
 		}
 	})
-	env.Metrics.WatchConditions(door.Conditions)
+	env.board.add(door.Conditions)
 }
 
 func (d *dependencies) all() []dependency { return []dependency{d.risk, d.payout, d.notify} }

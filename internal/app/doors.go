@@ -38,15 +38,3 @@ func doorOf(h outbound.Health) *httpapi.Door {
 		Limit: h.Limit, Places: h.Cap, P95: h.P95,
 	}
 }
-
-// conditionsOf says what is wrong with the dependency behind a door.
-func conditionsOf(h outbound.Health) []httpapi.Condition {
-	var out []httpapi.Condition
-	for _, c := range h.Conditions() {
-		out = append(out, httpapi.Condition{
-			Name: c.Condition.Name, Severity: string(c.Condition.Severity), Title: c.Condition.Title,
-			Text: c.Condition.Text, Since: c.Since,
-		})
-	}
-	return out
-}

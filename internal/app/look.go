@@ -64,9 +64,11 @@ func lookAt(ctx context.Context, pool *pgxpool.Pool) (look, error) {
 // sampler looks again and again, so that a scrape reads memory only. APIs have one as workers do: that work
 // waits has to be seen when no worker runs.
 type sampler struct {
-	pool   *pgxpool.Pool
-	env    Env
-	last   atomic.Pointer[look]
+	pool *pgxpool.Pool
+	env  Env
+	last atomic.Pointer[look]
+	// then is told of every look, nil of one that saw nothing. It may be nil itself.
+	then   func(context.Context, *look)
 	mine   bool
 	cancel context.CancelFunc
 	group  sync.WaitGroup
@@ -102,7 +104,9 @@ func (s *sampler) run(ctx context.Context) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
-		s.look(ctx)
+		if seen := s.look(ctx); s.then != nil && ctx.Err() == nil {
+			s.then(ctx, seen)
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -111,8 +115,8 @@ func (s *sampler) run(ctx context.Context) {
 	}
 }
 
-// look keeps what it saw; what it saw in part it does not.
-func (s *sampler) look(ctx context.Context) {
+// look keeps what it saw, and returns it; what it saw in part is nothing.
+func (s *sampler) look(ctx context.Context) *look {
 	once, cancel := context.WithTimeout(ctx, lookMax)
 	defer cancel()
 	at := s.env.Now()
@@ -121,10 +125,11 @@ func (s *sampler) look(ctx context.Context) {
 		if ctx.Err() == nil {
 			s.env.Log.WarnContext(ctx, "what waits was not seen", slog.Any("error", err))
 		}
-		return
+		return nil
 	}
 	l.at = at
 	s.last.Store(&l)
+	return &l
 }
 
 // seen is the last look as metrics show it.

@@ -84,7 +84,7 @@ func (o *Operations) Dependencies(ctx context.Context) ([]httpapi.Dependency, er
 	}
 	for _, h := range o.doors.look() {
 		d := byName[h.Dependency]
-		d.Name, d.Door, d.Conditions = h.Dependency, doorOf(h), conditionsOf(h)
+		d.Name, d.Door, d.Conditions = h.Dependency, doorOf(h), h.Conditions()
 		byName[h.Dependency] = d
 	}
 	return slices.SortedFunc(maps.Values(byName), func(a, b httpapi.Dependency) int {
@@ -142,9 +142,7 @@ func (o *Operations) Busiest(ctx context.Context) ([]httpapi.BusyTenant, error) 
 // DeadLetters reads the latest of each kind, and keeps the latest of all.
 func (o *Operations) DeadLetters(ctx context.Context, limit int) ([]httpapi.DeadLetter, error) {
 	var all []httpapi.DeadLetter
-	for _, read := range []func(context.Context, int) ([]httpapi.DeadLetter, error){
-		o.givenUpTransfers, o.givenUpOrders, o.givenUpDeliveries, o.givenUpJobs, o.givenUpWebhooks,
-	} {
+	for _, read := range o.graveyards() {
 		found, err := read(ctx, limit)
 		if err != nil {
 			return nil, err
@@ -153,6 +151,13 @@ func (o *Operations) DeadLetters(ctx context.Context, limit int) ([]httpapi.Dead
 	}
 	slices.SortStableFunc(all, func(a, b httpapi.DeadLetter) int { return b.At.Compare(a.At) })
 	return all[:min(limit, len(all))], nil
+}
+
+// graveyards read the latest of each kind that was given up.
+func (o *Operations) graveyards() []func(context.Context, int) ([]httpapi.DeadLetter, error) {
+	return []func(context.Context, int) ([]httpapi.DeadLetter, error){
+		o.givenUpTransfers, o.givenUpOrders, o.givenUpDeliveries, o.givenUpJobs, o.givenUpWebhooks,
+	}
 }
 
 func (o *Operations) givenUpTransfers(ctx context.Context, limit int) ([]httpapi.DeadLetter, error) {

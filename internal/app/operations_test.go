@@ -92,10 +92,8 @@ func TestADependencyIsShownWithItsLimitItsHoldersAndItsDoor(t *testing.T) {
 	require.Equal(t, httpapi.Door{
 		Breaker: "open", BreakerSince: since, InFlight: 1, Waiting: 3, Limit: 2, Places: 8, P95: time.Second,
 	}, *found[1].Door)
-	wrong := condition.BreakerOpen
-	require.Equal(t, []httpapi.Condition{{
-		Name: wrong.Name, Severity: string(wrong.Severity), Title: wrong.Title, Text: wrong.Text,
-		Since: since,
+	require.Equal(t, []condition.Active{{
+		Condition: condition.BreakerOpen, Subject: riskAPI, Since: since,
 	}}, found[1].Conditions)
 }
 

@@ -47,7 +47,7 @@ func newBrokerSink(
 		return nil, nil
 	}
 	p := &publisher{cfg: cfg, env: env, encoder: encoder}
-	env.Metrics.WatchConditions(p.conditions)
+	env.board.add(p.conditions)
 	return &outbox.Sink{
 		Name: brokerSink, Holder: env.Instance, Publish: p.publish, Pool: d.pool, Bell: d.bell,
 		Log: env.Log, Random: rand.Float64,

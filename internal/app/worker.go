@@ -49,6 +49,7 @@ type Worker struct {
 	instance  *jobqueue.Instance
 	out       dependencies
 	events    *departures
+	operators *Operations
 	sampler   *sampler
 	client    *river.Client[pgx.Tx]
 	admin     *listener
@@ -84,7 +85,9 @@ func NewWorker(ctx context.Context, cfg config.Config, env Env, via Transports) 
 	if err != nil {
 		return nil, err
 	}
+	w.operators = operationsOf(w.ops, w.transfers, w.orders, w.env.doors)
 	w.sampler = newSampler(w.ops, env)
+	w.sampler.then = newWatchman(env, w.operators.lastGivenUp).judge
 	workers := river.NewWorkers()
 	w.transfers.AddWorkers(workers)
 	w.orders.AddWorkers(workers)
@@ -110,10 +113,9 @@ func (w *Worker) Checks() []httpapi.Check {
 // ListenAdmin gives a worker that is a process of its own a listener for health, metrics and the admin
 // API.
 func (w *Worker) ListenAdmin() {
-	operators := operationsOf(w.ops, w.transfers, w.orders, w.env.doors)
 	handler := httpapi.NewAdmin(httpapi.Config{
 		Keys: tenancy.NewService(w.ops, w.env.Now), Transfers: w.transfers, Checks: w.Checks(),
-		Dependencies: operators, Backlog: operators, Webhooks: newWebhooks(w.cfg, w.env, w.ops),
+		Dependencies: w.operators, Backlog: w.operators, Self: selfOf(w.env), Webhooks: newWebhooks(w.cfg, w.env, w.ops),
 		Metrics: w.env.Metrics, Now: w.env.Now, Log: w.env.Log,
 	})
 	w.admin = newListener("worker's admin listener", w.cfg.AdminAddr, withMetrics(handler, w.env), w.env)

@@ -7,7 +7,11 @@
 // Invariant: every condition is in All, under a name of its own.
 package condition
 
-import "time"
+import (
+	"slices"
+	"strings"
+	"time"
+)
 
 // Severity says how soon somebody has to look. The set is closed.
 type Severity string
@@ -26,6 +30,11 @@ type Condition struct {
 	Severity Severity
 }
 
+// Runbook is the page that says what to do, as a path in the repository.
+func (c Condition) Runbook() string {
+	return "docs/runbooks/" + strings.ReplaceAll(c.Name, "_", "-") + ".md"
+}
+
 // Active is a condition that holds.
 type Active struct {
 	Condition Condition
@@ -33,35 +42,21 @@ type Active struct {
 	Since     time.Time
 }
 
-// The conditions.
-//
-//nolint:gochecknoglobals // declared values, never changed
-var (
-	DependencySaturated = Condition{
-		Name:  "dependency_saturated",
-		Title: "A dependency has been used to its limit for a while",
-		Text: "Calls in flight and waiting have been at 90 % of the effective limit or more for 30 " +
-			"seconds. Work for this dependency queues. If the effective limit is below the cap, the " +
-			"dependency is overloaded; if not, the limit is too small for the load or the dependency " +
-			"has become slow.",
-		Severity: Warning,
+// Compare orders what holds: the most severe first, then what has held for longest.
+func (a Active) Compare(b Active) int {
+	if a.Condition.Severity != b.Condition.Severity {
+		if a.Condition.Severity == Critical {
+			return -1
+		}
+		return 1
 	}
-	BreakerOpen = Condition{
-		Name:  "breaker_open",
-		Title: "A dependency fails and is not asked",
-		Text: "At least half of the recent calls failed. Calls are refused until probes succeed, and what " +
-			"needs the dependency waits. Look at the dependency first.",
-		Severity: Critical,
-	}
-	BrokerAway = Condition{
-		Name:  "broker_away",
-		Title: "The broker does not take events",
-		Text: "There is no connection to the broker, or it refuses what it is given. Consumers of the " +
-			"stream hear nothing new. Nothing is lost: events wait in the log, for as long as it keeps " +
-			"them, and go out when the broker is back.",
-		Severity: Warning,
-	}
-)
+	return a.Since.Compare(b.Since)
+}
 
-// All returns every condition.
-func All() []Condition { return []Condition{DependencySaturated, BreakerOpen, BrokerAway} }
+// Overall is the worst severity of what holds, or "ok" where nothing does.
+func Overall(active []Active) string {
+	if len(active) == 0 {
+		return "ok"
+	}
+	return string(slices.MinFunc(active, Active.Compare).Condition.Severity)
+}

@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -21,14 +22,16 @@ func TestEveryConditionIsListedUnderANameOfItsOwn(t *testing.T) {
 		require.NotEmpty(t, c.Title)
 		require.NotEmpty(t, c.Text)
 		require.Contains(t, []condition.Severity{condition.Warning, condition.Critical}, c.Severity)
+		require.Regexp(t, `^[A-Z][^.]*[^.]$`, c.Title, "a title is one clause")
+		require.Regexp(t, `^[A-Z].*\.$`, c.Text, "a text is sentences")
 	}
 	require.Len(t, names, declared(t))
 }
 
-// declared counts the variables of the package: all of them are conditions.
+// declared counts the variables of the catalogue: all of them are conditions.
 func declared(t *testing.T) int {
 	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), "condition.go", nil, 0)
+	file, err := parser.ParseFile(token.NewFileSet(), "catalogue.go", nil, 0)
 	require.NoError(t, err)
 	count := 0
 	for _, d := range file.Decls {
@@ -37,4 +40,23 @@ func declared(t *testing.T) int {
 		}
 	}
 	return count
+}
+
+func TestARunbookIsNamedAfterItsCondition(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, "docs/runbooks/breaker-open.md", condition.BreakerOpen.Runbook())
+	pages := map[string]bool{}
+	for _, c := range condition.All() {
+		require.False(t, pages[c.Runbook()], "%s has the page of another", c.Name)
+		pages[c.Runbook()] = true
+	}
+}
+
+// TestNothingPretendsToJudge keeps the texts of what has no source yet honest.
+func TestNothingPretendsToJudge(t *testing.T) {
+	t.Parallel()
+	for _, c := range condition.All() {
+		later := c == condition.Drift || c == condition.Quarantine || c == condition.OverrideActive
+		require.Equal(t, later, strings.HasPrefix(c.Text, "Not judged yet."), c.Name)
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"example.com/holdfast/internal/condition"
 	"example.com/holdfast/internal/httpapi/internal/adminapi"
 	"example.com/holdfast/internal/idempotency"
 )
@@ -17,7 +18,7 @@ type Dependency struct {
 	Holders []Holder
 	// Door is nil where this process does not call the dependency.
 	Door       *Door
-	Conditions []Condition
+	Conditions []condition.Active
 }
 
 // Limit is a version of how many calls may be in flight over all processes together.
@@ -43,12 +44,6 @@ type Door struct {
 	// Limit is how many calls may be in flight now, of the Places that the process has.
 	Limit, Places int
 	P95           time.Duration
-}
-
-// Condition is something that is wrong now.
-type Condition struct {
-	Name, Severity, Title, Text string
-	Since                       time.Time
 }
 
 // LimitChange is a new limit for a dependency.
@@ -84,7 +79,7 @@ func (s *adminServer) ListDependencies(
 func renderDependency(d Dependency) adminapi.Dependency {
 	out := adminapi.Dependency{
 		Dependency: d.Name, Holders: make([]adminapi.DependencyHolder, len(d.Holders)),
-		Conditions: make([]adminapi.Condition, len(d.Conditions)),
+		Conditions: renderConditions(d.Conditions),
 	}
 	if d.Limit != nil {
 		out.Limit = renderLimit(*d.Limit)
@@ -97,12 +92,6 @@ func renderDependency(d Dependency) adminapi.Dependency {
 			Breaker: adminapi.DependencyDoorBreaker(d.Door.Breaker), BreakerSince: d.Door.BreakerSince.UTC(),
 			InFlight: d.Door.InFlight, Waiting: d.Door.Waiting, Limit: d.Door.Limit, Places: d.Door.Places,
 			P95Ms: d.Door.P95.Milliseconds(),
-		}
-	}
-	for i, c := range d.Conditions {
-		out.Conditions[i] = adminapi.Condition{
-			Name: c.Name, Severity: adminapi.ConditionSeverity(c.Severity), Title: c.Title, Text: c.Text,
-			Since: c.Since.UTC(),
 		}
 	}
 	return out

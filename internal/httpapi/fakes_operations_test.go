@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"example.com/holdfast/internal/condition"
 	"example.com/holdfast/internal/idempotency"
 	"example.com/holdfast/internal/outbox"
 	"example.com/holdfast/internal/problem"
@@ -78,7 +79,9 @@ func (f fakeOperations) Dependencies(ctx context.Context) ([]Dependency, error) 
 			Breaker: "open", BreakerSince: noon, InFlight: 1, Waiting: 3, Limit: 2, Places: 5,
 			P95: 830 * time.Millisecond,
 		},
-		Conditions: []Condition{{"breaker_open", "critical", "It fails", "Look at it.", noon}},
+		Conditions: []condition.Active{{Subject: "risk_api", Since: noon, Condition: condition.Condition{
+			Name: "breaker_open", Title: "It fails", Text: "Look at it.", Severity: condition.Critical,
+		}}},
 	}}, nil
 }
 

@@ -246,6 +246,8 @@ type Config struct {
 	Webhooks Webhooks
 	// Admit is asked before a creating request is read; an error is its answer. Nil admits all.
 	Admit func(Admission) error
+	// Self is what /admin/v1/status tells of this process.
+	Self Self
 	// Checks are what /readyz of the admin listener runs.
 	Checks []Check
 	// InFlightMax, WaitersMax, StreamsMax and RatePerSecond are the defaults above when they are zero.

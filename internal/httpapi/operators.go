@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"example.com/holdfast/internal/httpapi/internal/adminapi"
@@ -23,25 +22,6 @@ func (s *adminServer) GetLivez(
 	context.Context, adminapi.GetLivezRequestObject,
 ) (adminapi.GetLivezResponseObject, error) {
 	return adminapi.GetLivez200JSONResponse{Status: adminapi.LivenessStatusOk}, nil
-}
-
-// GetReadyz runs every check at once and says which parts are not ready.
-func (s *adminServer) GetReadyz(
-	ctx context.Context, _ adminapi.GetReadyzRequestObject,
-) (adminapi.GetReadyzResponseObject, error) {
-	out := adminapi.Readiness{Ready: true, Checks: make([]adminapi.ReadinessCheck, len(s.cfg.Checks))}
-	var group sync.WaitGroup
-	for i, check := range s.cfg.Checks {
-		group.Go(func() { out.Checks[i] = run(ctx, check) })
-	}
-	group.Wait()
-	for _, check := range out.Checks {
-		out.Ready = out.Ready && check.Ok
-	}
-	if !out.Ready {
-		return adminapi.GetReadyz503JSONResponse(out), nil
-	}
-	return adminapi.GetReadyz200JSONResponse(out), nil
 }
 
 func run(ctx context.Context, check Check) adminapi.ReadinessCheck {

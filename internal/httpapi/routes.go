@@ -207,6 +207,7 @@ func adminRoutes() []served[admin] {
 	return []served[admin]{
 		{route{get, "/livez", "getLivez", open, reads, readBudget, 0, nil}, (*admin).GetLivez},
 		{route{get, "/readyz", "getReadyz", open, reads, readBudget, 0, nil}, (*admin).GetReadyz},
+		{route{get, "/admin/v1/status", "getStatus", views, reads, readBudget, 0, nil}, (*admin).GetStatus},
 		{route{get, "/admin/v1/reviews", "listReviews", views, reads, readBudget, 0, []string{"limit"}}, (*admin).ListReviews},
 		{route{post, review, "decideReview", operates, changes, writeBudget, key | body, nil}, (*admin).DecideReview},
 		{route{get, tenant + "/transfers/{id}/attempts", "listTransferAttempts", views, reads, readBudget, 0, nil}, (*admin).ListTransferAttempts},

@@ -49,7 +49,7 @@ func newWatched(c *catalogue) *watched {
 			dependencyLabel()),
 		condition: c.watch("condition_active",
 			"1 for each declared condition that holds; those that do not are absent.", conditionLabel(),
-			Label{Name: "subject", Bound: "what a condition may hold for: a dependency or the broker"}),
+			Label{Name: "subject", Bound: "what a condition may hold for: a dependency, a queue, a kind"}),
 		lookGauges: newLookGauges(c),
 	}
 	c.registry.MustRegister(w)

@@ -118,6 +118,27 @@ func (e ReviewDecisionDecision) Valid() bool {
 	}
 }
 
+// Defines values for StatusOverall.
+const (
+	StatusOverallCritical StatusOverall = "critical"
+	StatusOverallOk       StatusOverall = "ok"
+	StatusOverallWarning  StatusOverall = "warning"
+)
+
+// Valid indicates whether the value is a known member of the StatusOverall enum.
+func (e StatusOverall) Valid() bool {
+	switch e {
+	case StatusOverallCritical:
+		return true
+	case StatusOverallOk:
+		return true
+	case StatusOverallWarning:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for TransferStatus.
 const (
 	TransferStatusAccepted TransferStatus = "accepted"
@@ -225,9 +246,15 @@ type Condition struct {
 	// Name The name for programs, as in the metric `holdfast_condition_active`.
 	Name string `json:"name"`
 
+	// Runbook The page that says what to do, as a path in the repository.
+	Runbook string `json:"runbook"`
+
 	// Severity `critical` means that promises are not kept, or not for long.
 	Severity ConditionSeverity `json:"severity"`
 	Since    time.Time         `json:"since"`
+
+	// Subject What it holds for: a dependency, a queue, a sink. Empty where there is only one.
+	Subject string `json:"subject"`
 
 	// Text What it means and what to look at.
 	Text  string `json:"text"`
@@ -545,6 +572,29 @@ type RiskPostureList struct {
 	Postures []RiskPosture `json:"postures"`
 }
 
+// Status defines model for Status.
+type Status struct {
+	Checks []ReadinessCheck `json:"checks"`
+
+	// Conditions What is wrong now, the most severe first, then what has been so for longest.
+	Conditions []Condition `json:"conditions"`
+
+	// Instance The process that answers.
+	Instance string `json:"instance"`
+
+	// Overall The worst severity of the conditions, or `ok` where none holds.
+	Overall StatusOverall `json:"overall"`
+
+	// Ready As `/readyz` says it. A process that drains is not ready, and well.
+	Ready bool `json:"ready"`
+
+	// Version Its version.
+	Version string `json:"version"`
+}
+
+// StatusOverall The worst severity of the conditions, or `ok` where none holds.
+type StatusOverall string
+
 // Transfer A transfer as it is now.
 type Transfer = publicapi.Transfer
 
@@ -630,6 +680,9 @@ type ServerInterface interface {
 	// ListReviews List open reviews
 	// (GET /admin/v1/reviews)
 	ListReviews(w http.ResponseWriter, r *http.Request, params ListReviewsParams)
+	// GetStatus Read what is wrong now
+	// (GET /admin/v1/status)
+	GetStatus(w http.ResponseWriter, r *http.Request)
 	// ListRiskPostures Read a tenant's risk postures
 	// (GET /admin/v1/tenants/{tenant_id}/risk-postures)
 	ListRiskPostures(w http.ResponseWriter, r *http.Request, tenantID TenantID, params ListRiskPosturesParams)
@@ -693,6 +746,12 @@ func (_ Unimplemented) ListQueues(w http.ResponseWriter, r *http.Request) {
 // ListReviews List open reviews
 // (GET /admin/v1/reviews)
 func (_ Unimplemented) ListReviews(w http.ResponseWriter, r *http.Request, params ListReviewsParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// GetStatus Read what is wrong now
+// (GET /admin/v1/status)
+func (_ Unimplemented) GetStatus(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -878,6 +937,20 @@ func (siw *ServerInterfaceWrapper) ListReviews(w http.ResponseWriter, r *http.Re
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.ListReviews(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetStatus operation middleware
+func (siw *ServerInterfaceWrapper) GetStatus(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetStatus(w, r)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -1262,6 +1335,9 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 		r.Get(options.BaseURL+"/admin/v1/reviews", wrapper.ListReviews)
 	})
 	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/admin/v1/status", wrapper.GetStatus)
+	})
+	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/admin/v1/tenants/{tenant_id}/risk-postures", wrapper.ListRiskPostures)
 	})
 	r.Group(func(r chi.Router) {
@@ -1518,6 +1594,44 @@ type ListReviewsdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ListReviewsdefaultApplicationProblemPlusJSONResponse) VisitListReviewsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetStatusRequestObject struct {
+}
+
+type GetStatusResponseObject interface {
+	VisitGetStatusResponse(w http.ResponseWriter) error
+}
+
+type GetStatus200JSONResponse Status
+
+func (response GetStatus200JSONResponse) VisitGetStatusResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetStatusdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetStatusdefaultApplicationProblemPlusJSONResponse) VisitGetStatusResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -1905,6 +2019,9 @@ type StrictServerInterface interface {
 	// ListReviews List open reviews
 	// (GET /admin/v1/reviews)
 	ListReviews(ctx context.Context, request ListReviewsRequestObject) (ListReviewsResponseObject, error)
+	// GetStatus Read what is wrong now
+	// (GET /admin/v1/status)
+	GetStatus(ctx context.Context, request GetStatusRequestObject) (GetStatusResponseObject, error)
 	// ListRiskPostures Read a tenant's risk postures
 	// (GET /admin/v1/tenants/{tenant_id}/risk-postures)
 	ListRiskPostures(ctx context.Context, request ListRiskPosturesRequestObject) (ListRiskPosturesResponseObject, error)
@@ -2115,6 +2232,30 @@ func (sh *strictHandler) ListReviews(w http.ResponseWriter, r *http.Request, par
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(ListReviewsResponseObject); ok {
 		if err := validResponse.VisitListReviewsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetStatus operation middleware
+func (sh *strictHandler) GetStatus(w http.ResponseWriter, r *http.Request) {
+	var request GetStatusRequestObject
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetStatus(ctx, request.(GetStatusRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetStatus")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetStatusResponseObject); ok {
+		if err := validResponse.VisitGetStatusResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {
