@@ -211,8 +211,10 @@ func envelope() schema {
 		"sequence": pattern("^[0-9]{10}$",
 			"Counts the messages of one subject, from 1 and without gaps. Missing in a ping."),
 		"partitionkey": id("Messages with the same one are in order. Missing in a ping."),
-		"tenantid":     id("The tenant."),
-		"data":         anyObject("What happened."),
+		"traceparent": pattern("^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$",
+			"Where it happened in a trace (W3C Trace Context). Missing where nothing is traced."),
+		"tenantid": id("The tenant."),
+		"data":     anyObject("What happened."),
 	}, "specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema", "tenantid",
 		"data")
 	s.Title = "Message"

@@ -41,7 +41,7 @@ var layers = []layer{
 		"platform",
 		[]string{
 			"internal/config", "internal/groupcommit", "internal/jobqueue", "internal/outbound",
-			"internal/pgtx", "internal/slots", "internal/telemetry",
+			"internal/pgtx", "internal/slots", "internal/telemetry", "internal/tracing",
 		},
 		[]string{"leaf", "platform"},
 	},

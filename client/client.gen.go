@@ -792,6 +792,9 @@ type Problem struct {
 	// Title The code in words.
 	Title string `json:"title"`
 
+	// TraceID Its trace (W3C Trace Context), where it is traced.
+	TraceID string `json:"trace_id,omitempty,omitzero"`
+
 	// Type Where the code is explained.
 	Type string `json:"type"`
 }

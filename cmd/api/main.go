@@ -30,9 +30,13 @@ func run() error {
 	if err != nil {
 		return err
 	}
+	traces, err := env.OpenTraces(ctx, "holdfast-api", os.Environ())
+	if err != nil {
+		return err
+	}
 	api, err := app.NewAPI(ctx, cfg, env)
 	if err != nil {
 		return err
 	}
-	return app.Run(ctx, cfg.Drain, api)
+	return app.Run(traces.Into(ctx), cfg.Drain, traces, api)
 }

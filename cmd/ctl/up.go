@@ -85,8 +85,12 @@ func (c *upCmd) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	traces, err := env.OpenTraces(ctx, "holdfast", os.Environ())
+	if err != nil {
+		return err
+	}
 	ready := announcement{api: api, cfg: cfg, demo: demo, began: began}
-	err = app.Run(ctx, cfg.Drain, worker, api, ready)
+	err = app.Run(traces.Into(ctx), cfg.Drain, traces, worker, api, ready)
 	if cause := context.Cause(ctx); errors.Is(cause, errDatabaseEnded) {
 		return fmt.Errorf("%w (see its last words above, or %s); start again to recover", cause, c.Data)
 	}

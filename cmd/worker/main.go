@@ -30,10 +30,14 @@ func run() error {
 	if err != nil {
 		return err
 	}
+	traces, err := env.OpenTraces(ctx, "holdfast-worker", os.Environ())
+	if err != nil {
+		return err
+	}
 	worker, err := app.NewWorker(ctx, cfg, env, app.Transports{})
 	if err != nil {
 		return err
 	}
 	worker.ListenAdmin()
-	return app.Run(ctx, cfg.Drain, worker)
+	return app.Run(traces.Into(ctx), cfg.Drain, traces, worker)
 }

@@ -5,7 +5,10 @@
 -- can keep by working is one probe for each state, however many reviews wait.
 --
 -- Both indexes are partial. They hold what is open, a row leaves with its end, and no update that was HOT before
--- stops being so: every one that changes state or promise_at changes wake_at as well.
+-- stops being so: every one that changes state or promise_at changes wake_at as well. Measured in batches of 256,
+-- alternating three times with and without the index over 38,400 transfers each: an insert takes 1.1 microseconds
+-- more (7.1 instead of 6.1), the settlement takes the same. An update that leaves a transfer open pays as an
+-- insert does.
 --
 -- Building them reads both tables once and keeps writers waiting meanwhile.
 

@@ -7,6 +7,7 @@
 package app
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
@@ -19,6 +20,7 @@ import (
 
 	"example.com/holdfast/internal/config"
 	"example.com/holdfast/internal/telemetry"
+	"example.com/holdfast/internal/tracing"
 )
 
 // Env is what a process is: who it is, where it logs, what it counts, which clock it waits by.
@@ -28,8 +30,6 @@ type Env struct {
 	Host     string
 	Version  string
 	Log      *slog.Logger
-	// RiverLog is the job queue's own log, warnings only.
-	RiverLog *slog.Logger
 	Metrics  *telemetry.Metrics
 	Now      func() time.Time
 	// doors are the ways out of this process, and board is where it says what is wrong.
@@ -59,14 +59,22 @@ func NewEnv(cfg config.Config, version string) (Env, error) {
 	return Env{
 		Instance: host + "-" + id.String(), Host: host, Version: version, Metrics: metrics, Now: time.Now,
 		doors: &doors{}, board: wrong, sampled: &atomic.Bool{},
-		Log:      slog.New(handler(cfg.LogFormat, level)),
-		RiverLog: slog.New(handler(cfg.LogFormat, max(level, slog.LevelWarn))),
+		Log: slog.New(handler(cfg.LogFormat, level)),
 	}, nil
+}
+
+// OpenTraces opens the traces of this process, which is a service to those who look at them.
+func (e Env) OpenTraces(ctx context.Context, service string, environ []string) (*tracing.Traces, error) {
+	return tracing.Open(ctx, tracing.Process{
+		Service: service, Version: e.Version, Instance: e.Instance, Log: e.Log,
+	}, environ)
 }
 
 func handler(format string, level slog.Level) slog.Handler {
 	if format == "text" {
-		return tint.NewTextHandler(os.Stderr, &tint.Options{Level: level, TimeFormat: time.TimeOnly})
+		return tracing.Logged(tint.NewTextHandler(os.Stderr, &tint.Options{
+			Level: level, TimeFormat: time.TimeOnly,
+		}))
 	}
-	return slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level})
+	return tracing.Logged(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 }

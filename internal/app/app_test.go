@@ -67,6 +67,12 @@ type system struct {
 
 func start(t *testing.T, set func(*config.Config)) system {
 	t.Helper()
+	return startWith(t, set, func(*app.Env) {})
+}
+
+// startWith starts a system whose process is something else than it would be.
+func startWith(t *testing.T, set func(*config.Config), be func(*app.Env)) system {
+	t.Helper()
 	ctx := t.Context()
 	dependency, err := simdep.Start(ctx, simdep.Options{})
 	require.NoError(t, err)
@@ -83,6 +89,7 @@ func start(t *testing.T, set func(*config.Config)) system {
 	}
 	env, err := app.NewEnv(cfg, "test")
 	require.NoError(t, err)
+	be(&env)
 	pool, err := app.OpenAPIPool(ctx, cfg)
 	require.NoError(t, err)
 	defer pool.Close()

@@ -38,6 +38,8 @@ func (l *listener) start(ctx context.Context) error {
 		return fmt.Errorf("%s: listen on %s: %w", l.name, l.addr, err)
 	}
 	l.addr = socket.Addr().String()
+	// Requests have the values of the context, and go on after its end: a listener is drained.
+	l.server.BaseContext = func(net.Listener) context.Context { return context.WithoutCancel(ctx) }
 	go func() {
 		defer close(l.done)
 		if err := l.server.Serve(socket); !errors.Is(err, http.ErrServerClosed) {

@@ -13,6 +13,7 @@ import (
 	"example.com/holdfast/internal/order"
 	"example.com/holdfast/internal/outbox"
 	"example.com/holdfast/internal/pgtx"
+	"example.com/holdfast/internal/tracing"
 	"example.com/holdfast/internal/transfer"
 )
 
@@ -55,6 +56,19 @@ func newBrokerSink(
 }
 
 func (p *publisher) publish(ctx context.Context, events []outbox.Logged) error {
+	var traces []string
+	for _, e := range events {
+		if e.Trace != "" {
+			traces = append(traces, e.Trace)
+		}
+	}
+	ctx, span := tracing.Share(ctx, tracing.Producer, "publish events", traces)
+	err := p.send(ctx, events)
+	span.End(err)
+	return err
+}
+
+func (p *publisher) send(ctx context.Context, events []outbox.Logged) error {
 	b, err := p.connected(ctx)
 	if err != nil {
 		return err

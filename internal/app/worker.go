@@ -95,8 +95,10 @@ func NewWorker(ctx context.Context, cfg config.Config, env Env, via Transports) 
 		ID: env.Instance, Host: env.Host, Version: env.Version, Pool: w.ops, Log: env.Log,
 		Reaped: env.Metrics.Reaped, Silent: w.release,
 	}
-	inHand := w.out.inHand(cfg.DBLimit)
-	w.client, err = jobqueue.NewClient(w.river, env.Instance, inHand, workers, env.RiverLog)
+	w.client, err = jobqueue.NewClient(jobqueue.Config{
+		Pool: w.river, ID: env.Instance, InHand: w.out.inHand(cfg.DBLimit), Workers: workers, Log: env.Log,
+		Now: env.Now,
+	})
 	return w, err
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"example.com/holdfast/internal/cloudevent"
 	"example.com/holdfast/internal/outbox"
+	"example.com/holdfast/internal/tracing"
 )
 
 const (
@@ -105,7 +106,7 @@ func split(messages []cloudevent.Message) ([][]*nats.Msg, error) {
 }
 
 func toMsg(m cloudevent.Message) *nats.Msg {
-	return &nats.Msg{
+	msg := &nats.Msg{
 		Subject: subjectPrefix + "." + m.TenantID.String() + "." + m.Type,
 		Header: nats.Header{
 			jetstream.MsgIDHeader: {m.ID},
@@ -113,6 +114,10 @@ func toMsg(m cloudevent.Message) *nats.Msg {
 		},
 		Data: m.Body,
 	}
+	if m.Trace != "" {
+		msg.Header.Set(tracing.Header, m.Trace)
+	}
+	return msg
 }
 
 func (b *Broker) send(ctx context.Context, waves [][]*nats.Msg, o *Observation) error {

@@ -29,6 +29,16 @@ func TestAMessageIsStoredWithItsSubjectHeadersAndBody(t *testing.T) {
 	require.Equal(t, m.Body, stored[0].Data)
 }
 
+func TestAMessageSaysInAHeaderToWhichTraceItBelongs(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	b := connect(t, s.url())
+	m := message(aggregates(1)[0], 7)
+	m.Trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+	require.NoError(t, b.Publish(t.Context(), []cloudevent.Message{m}))
+	require.Equal(t, []string{m.Trace}, s.stored(t)[0].Header["traceparent"])
+}
+
 func TestAMessageThatComesAgainIsStoredOnce(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)

@@ -34,6 +34,8 @@ type Message struct {
 	// Place is the event's place in the log.
 	Place int64
 	At    time.Time
+	// Trace is the traceparent of what the event tells of, or "".
+	Trace string
 	// Body is the message in JSON.
 	Body []byte
 }

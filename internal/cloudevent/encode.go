@@ -71,11 +71,13 @@ func (e *Encoder) message(event outbox.Logged, kind string, facts json.RawMessag
 	m := Message{
 		ID: ID(event.AggregateID, event.Seq), Type: event.Type, TenantID: event.TenantID,
 		AggregateID: event.AggregateID, Seq: event.Seq, Place: event.Place, At: event.At,
+		Trace: event.Trace,
 	}
 	w := e.begin(m)
 	// CloudEvents wants sequences to sort as texts, so they all have the length of the largest one.
 	w.text("sequence", fmt.Sprintf("%010d", event.Seq))
 	w.text("partitionkey", m.AggregateID.String())
+	w.optional("traceparent", m.Trace)
 	w.open("data")
 	w.json("seq", strconv.AppendInt(nil, int64(event.Seq), 10))
 	w.optional("from", event.From)

@@ -116,6 +116,21 @@ func ExampleEncoder_Encode() {
 	// }
 }
 
+// The trace is a part of the event, so the message stays the same whenever it is written.
+func TestAMessageTellsTheTraceOfItsEventIfThereIsOne(t *testing.T) {
+	t.Parallel()
+	plain, traced := settled(first, 3), settled(first, 3)
+	traced.Trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+	messages := encode(t, transfers(nil), plain, traced)
+	requireFits(t, messages[1])
+	require.Equal(t, traced.Trace, messages[1].Trace)
+	member := `"traceparent":"` + traced.Trace + `",`
+	require.Contains(t, string(messages[1].Body), member)
+	require.Equal(t, string(messages[0].Body), strings.Replace(string(messages[1].Body), member, "", 1),
+		"without one, it is the message that it always was")
+	require.Equal(t, messages[1], encode(t, transfers(nil), traced)[0])
+}
+
 func TestAMessageNamesItsEvent(t *testing.T) {
 	t.Parallel()
 	m := encode(t, transfers(described), settled(first, 3))[0]

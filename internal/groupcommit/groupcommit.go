@@ -16,6 +16,8 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+
+	"example.com/holdfast/internal/tracing"
 )
 
 // The errors of a combiner that did not take an item: nothing happened to it.
@@ -62,11 +64,15 @@ type Config struct {
 type call[Item, Outcome any] struct {
 	item Item
 	done chan answer[Outcome]
+	// trace is the traceparent of the caller's wait, or "".
+	trace string
 }
 
 type answer[Outcome any] struct {
 	outcome Outcome
 	err     error
+	// batch is the traceparent of the batch that the answer is of, or "".
+	batch string
 }
 
 // Combiner hands batches of items to a Flush. It works between Start and Stop.
@@ -79,6 +85,9 @@ type Combiner[Item, Outcome any] struct {
 	ended   sync.Once
 	stop    chan struct{} // closed when no further batch may begin
 	stopped chan struct{} // closed when no answer can come any more
+
+	// waits and commits name the spans of a caller and of a batch.
+	waits, commits string
 }
 
 // New makes a combiner that is not started yet. It panics if cfg is not complete, since that is a
@@ -89,7 +98,7 @@ func New[Item, Outcome any](cfg Config, flush Flush[Item, Outcome]) *Combiner[It
 		panic(fmt.Sprintf("group commit %s: incomplete config", cfg.Name))
 	}
 	return &Combiner[Item, Outcome]{
-		cfg: cfg, flush: flush,
+		cfg: cfg, flush: flush, waits: "wait for " + cfg.Name, commits: "commit " + cfg.Name,
 		queue:   make(chan call[Item, Outcome], cfg.QueueMax),
 		stop:    make(chan struct{}),
 		stopped: make(chan struct{}),
@@ -116,22 +125,29 @@ func (c *Combiner[Item, Outcome]) Stop() {
 // Do hands in one item and waits for its outcome. A caller whose context ends leaves with the
 // context's error; its item has one definite outcome all the same.
 func (c *Combiner[Item, Outcome]) Do(ctx context.Context, item Item) (Outcome, error) {
-	var none Outcome
+	ctx, span := tracing.Start(ctx, tracing.Internal, c.waits)
+	a := c.wait(ctx, item, span.Parent())
+	span.Link(a.batch)
+	span.End(a.err)
+	return a.outcome, a.err
+}
+
+func (c *Combiner[Item, Outcome]) wait(ctx context.Context, item Item, trace string) answer[Outcome] {
 	if err := ctx.Err(); err != nil {
-		return none, fmt.Errorf("%s: not taken: %w", c.cfg.Name, err)
+		return answer[Outcome]{err: fmt.Errorf("%s: not taken: %w", c.cfg.Name, err)}
 	}
 	if c.stopping() {
-		return none, fmt.Errorf("%s: %w", c.cfg.Name, ErrStopped)
+		return answer[Outcome]{err: fmt.Errorf("%s: %w", c.cfg.Name, ErrStopped)}
 	}
-	it := call[Item, Outcome]{item: item, done: make(chan answer[Outcome], 1)}
+	it := call[Item, Outcome]{item: item, done: make(chan answer[Outcome], 1), trace: trace}
 	select {
 	case c.queue <- it:
 	default:
-		return none, fmt.Errorf("%s: %w", c.cfg.Name, ErrFull)
+		return answer[Outcome]{err: fmt.Errorf("%s: %w", c.cfg.Name, ErrFull)}
 	}
 	select {
 	case a := <-it.done:
-		return a.outcome, a.err
+		return a
 	case <-ctx.Done():
 		return it.outcomeOr(fmt.Errorf("%s: %w", c.cfg.Name, ctx.Err()))
 	case <-c.stopped:
@@ -140,13 +156,12 @@ func (c *Combiner[Item, Outcome]) Do(ctx context.Context, item Item) (Outcome, e
 }
 
 // outcomeOr prefers an answer that came at the same time as the reason to leave.
-func (it call[Item, Outcome]) outcomeOr(err error) (Outcome, error) {
+func (it call[Item, Outcome]) outcomeOr(err error) answer[Outcome] {
 	select {
 	case a := <-it.done:
-		return a.outcome, a.err
+		return a
 	default:
-		var none Outcome
-		return none, err
+		return answer[Outcome]{err: err}
 	}
 }
 
@@ -195,24 +210,39 @@ const splitParts = 16
 
 // commit answers every call of the batch.
 func (c *Combiner[Item, Outcome]) commit(ctx context.Context, batch []call[Item, Outcome]) {
+	ctx, span := tracing.Share(ctx, tracing.Internal, c.commits, traces(batch))
+	span.Int("holdfast.items", len(batch))
+	trace := span.Parent()
 	outcomes, err := c.try(ctx, batch)
+	span.End(err)
 	if err != nil && len(batch) > 1 && c.alone(err) {
 		size := (len(batch) + splitParts - 1) / splitParts
 		for part := range slices.Chunk(batch, size) {
-			c.commit(ctx, part)
+			c.commit(tracing.Without(ctx), part)
 		}
 		return
 	}
 	for i, it := range batch {
 		if err != nil {
-			it.done <- answer[Outcome]{err: err}
+			it.done <- answer[Outcome]{err: err, batch: trace}
 		} else {
-			it.done <- answer[Outcome]{outcome: outcomes[i]}
+			it.done <- answer[Outcome]{outcome: outcomes[i], batch: trace}
 		}
 	}
 	if err == nil && c.cfg.Observe != nil {
 		c.cfg.Observe(len(batch))
 	}
+}
+
+// traces are those of the callers of a batch that are traced.
+func traces[Item, Outcome any](batch []call[Item, Outcome]) []string {
+	var all []string
+	for _, it := range batch {
+		if it.trace != "" {
+			all = append(all, it.trace)
+		}
+	}
+	return all
 }
 
 func (c *Combiner[Item, Outcome]) alone(err error) bool {

@@ -12,6 +12,7 @@ import (
 
 	"example.com/holdfast/internal/idempotency"
 	"example.com/holdfast/internal/problem"
+	"example.com/holdfast/internal/tracing"
 )
 
 // call is what the steps in front of an operation learned of its request, and what the log line says
@@ -20,9 +21,11 @@ import (
 type call struct {
 	route     *route
 	requestID string
-	started   time.Time
-	header    http.Header
-	url       *url.URL
+	// span is none where the request is not traced.
+	span    tracing.Span
+	started time.Time
+	header  http.Header
+	url     *url.URL
 	// strict is how bodies are decoded.
 	strict jsonv2.Options
 
@@ -79,13 +82,18 @@ func invalid(fields []problem.Field) error {
 	}
 }
 
+// origin says which request a refusal is of.
+type origin struct{ requestID, traceID string }
+
+func (c *call) origin() origin { return origin{c.requestID, c.span.ID()} }
+
 func (c *call) cause() string { return "request:" + c.requestID }
 
 // keyed names the request for idempotency: hash is what decode made of it.
 func (s *shared) keyed(c *call, hash hash) idempotency.Keyed {
-	requestID := c.requestID
+	from := c.origin()
 	return idempotency.Keyed{
 		Key:    idempotency.Key{TenantID: c.tenantID, Key: c.key, Hash: hash},
-		Refuse: func(p *problem.Error) idempotency.Response { return s.refusal(p, requestID) },
+		Refuse: func(p *problem.Error) idempotency.Response { return s.refusal(p, from) },
 	}
 }

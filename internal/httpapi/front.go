@@ -88,6 +88,7 @@ func (f *front) finish(ctx context.Context, c *call, rec *recorder, r *http.Requ
 	//nolint:revive // defer: ServeHTTP defers this very function
 	if fault := recover(); fault != nil {
 		if err, ok := fault.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+			c.endTrace(rec.status)
 			panic(fault) // the server's way to drop a connection
 		}
 		f.cfg.Log.LogAttrs(ctx, slog.LevelError, "panic in a request",
@@ -106,6 +107,7 @@ func (f *front) finish(ctx context.Context, c *call, rec *recorder, r *http.Requ
 	took := f.cfg.Now().Sub(c.started)
 	f.cfg.Metrics.Request(route, strconv.Itoa(rec.status), took)
 	f.logLine(ctx, c, rec.status, took, r.Method)
+	c.endTrace(rec.status) // last: a span that has ended names its trace no more
 }
 
 // logMaxAttrs is the most that one line holds.
@@ -125,6 +127,9 @@ func (f *front) logLine(ctx context.Context, c *call, status int, took time.Dura
 		slog.String("request_id", c.requestID))
 	if c.route != nil {
 		attrs = append(attrs, slog.String("route", c.route.pattern))
+	}
+	if id := c.origin().traceID; id != "" {
+		attrs = append(attrs, slog.String("trace_id", id))
 	}
 	if c.keyID != "" {
 		attrs = append(attrs, slog.String("key_id", c.keyID))

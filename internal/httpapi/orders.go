@@ -52,7 +52,7 @@ func (s *publicServer) PreviewOrders(
 	out := publicapi.PreviewOrders200JSONResponse{Results: make([]publicapi.OrderResult, len(results))}
 	for i, r := range results {
 		if r.Refused != nil {
-			p := s.render(r.Refused, c.requestID)
+			p := s.render(r.Refused, c.origin())
 			out.Results[i] = publicapi.OrderResult{Status: p.Status, Problem: p}
 			continue
 		}
@@ -104,12 +104,12 @@ func newOrder(in publicapi.NewOrder) order.New {
 }
 
 // renderPlaced puts the outcome of one order into a response. It may run in another goroutine, so it
-// keeps only the request's id.
+// keeps only where it comes from.
 func (s *shared) renderPlaced(c *call) func([]order.Result) idempotency.Response {
-	requestID := c.requestID
+	from := c.origin()
 	return func(results []order.Result) idempotency.Response {
 		if refused := results[0].Refused; refused != nil {
-			return s.refusal(refused, requestID)
+			return s.refusal(refused, from)
 		}
 		o := results[0].Order
 		return idempotency.Response{

@@ -71,7 +71,7 @@ func (s *shared) fail(w http.ResponseWriter, c *call, err error) {
 	if p.Code == problem.BodyTooLarge || p.Code == problem.RequestTimeout {
 		h.Set("Connection", "close") // what is left of the body is not worth reading
 	}
-	write(w, typeProblem, m.Status, s.problemBody(p, c.requestID))
+	write(w, typeProblem, m.Status, s.problemBody(p, c.origin()))
 }
 
 // seconds rounds up: who comes back after them has waited long enough.
@@ -88,12 +88,13 @@ func write(w http.ResponseWriter, contentType string, status int, text []byte) {
 }
 
 // render puts a problem into the form of the contract.
-func (s *shared) render(p *problem.Error, requestID string) publicapi.Problem {
+func (s *shared) render(p *problem.Error, from origin) publicapi.Problem {
 	m := s.meaning(p.Code)
 	out := publicapi.Problem{
 		Type: problemPages + string(m.Code), Title: m.Title, Code: string(m.Code),
 		Status: int32(m.Status), //nolint:gosec // three digits
-		Detail: p.Detail, Retryable: m.Retryable, SafeNewKey: m.SafeNewKey, RequestID: requestID,
+		Detail: p.Detail, Retryable: m.Retryable, SafeNewKey: m.SafeNewKey, RequestID: from.requestID,
+		TraceID: from.traceID,
 	}
 	for _, f := range p.Fields {
 		out.Errors = append(out.Errors, publicapi.ProblemField{Pointer: f.Pointer, Detail: f.Detail})
@@ -101,13 +102,13 @@ func (s *shared) render(p *problem.Error, requestID string) publicapi.Problem {
 	return out
 }
 
-func (s *shared) problemBody(p *problem.Error, requestID string) []byte {
-	return marshal(s.render(p, requestID))
+func (s *shared) problemBody(p *problem.Error, from origin) []byte {
+	return marshal(s.render(p, from))
 }
 
 // refusal is a stored refusal of a keyed request: its replays name the request that was first.
-func (s *shared) refusal(p *problem.Error, requestID string) idempotency.Response {
-	return idempotency.Response{Status: s.meaning(p.Code).Status, Body: s.problemBody(p, requestID)}
+func (s *shared) refusal(p *problem.Error, from origin) idempotency.Response {
+	return idempotency.Response{Status: s.meaning(p.Code).Status, Body: s.problemBody(p, from)}
 }
 
 // marshal writes a type of the contract. These types always marshal; a text that is not UTF-8, which

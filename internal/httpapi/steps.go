@@ -43,7 +43,7 @@ func (s *shared) guard(rt *route, next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		c := callOf(r.Context())
 		c.route = rt
-		ctx, cancel := context.WithTimeout(r.Context(), c.budget())
+		ctx, cancel := context.WithTimeout(c.trace(r.Context()), c.budget())
 		defer cancel()
 		defer c.done()
 		for _, step := range steps {

@@ -49,7 +49,7 @@ func TestAReplayHasTheSameStatusLocationAndBytes(t *testing.T) {
 		for _, refused := range []bool{false, true} {
 			t.Run(fmt.Sprint(e.method, e.path, refused), func(t *testing.T) {
 				t.Parallel()
-				b := setup(t)
+				b, e := setup(t), e // the other subtest has it too
 				if refused {
 					b.fake.refuse = refusalFor(e.path)
 				}

@@ -54,9 +54,9 @@ func (s *publicServer) CreateTransfers(
 	if err != nil {
 		return nil, err
 	}
-	requestID := c.requestID
+	from := c.origin()
 	render := func(results []transfer.Result) idempotency.Response {
-		return idempotency.Response{Status: http.StatusOK, Body: marshal(s.results(results, requestID))}
+		return idempotency.Response{Status: http.StatusOK, Body: marshal(s.results(results, from))}
 	}
 	response, err := s.cfg.Transfers.Create(ctx, transfer.Create{
 		Key: s.keyed(c, hash), Items: items, Actor: c.actor, Cause: c.cause(), Render: render,
@@ -83,7 +83,7 @@ func (s *publicServer) PreviewTransfers(
 	if err != nil {
 		return nil, err
 	}
-	return publicapi.PreviewTransfers200JSONResponse(s.results(results, c.requestID)), nil
+	return publicapi.PreviewTransfers200JSONResponse(s.results(results, c.origin())), nil
 }
 
 // explainAlone is the problem of the only item of a batch, which the service answers as an error; the
@@ -135,12 +135,12 @@ func orNil(metadata []byte) []byte {
 }
 
 // renderOne puts the outcome of one transfer into a response. It may run in another goroutine, so it
-// keeps only the request's id.
+// keeps only where it comes from.
 func (s *shared) renderOne(c *call) func([]transfer.Result) idempotency.Response {
-	requestID := c.requestID
+	from := c.origin()
 	return func(results []transfer.Result) idempotency.Response {
 		if refused := results[0].Refused; refused != nil {
-			return s.refusal(refused, requestID)
+			return s.refusal(refused, from)
 		}
 		t := results[0].Transfer
 		return idempotency.Response{
@@ -150,11 +150,11 @@ func (s *shared) renderOne(c *call) func([]transfer.Result) idempotency.Response
 	}
 }
 
-func (s *shared) results(results []transfer.Result, requestID string) publicapi.TransferResults {
+func (s *shared) results(results []transfer.Result, from origin) publicapi.TransferResults {
 	out := publicapi.TransferResults{Results: make([]publicapi.TransferResult, len(results))}
 	for i, r := range results {
 		if r.Refused != nil {
-			p := s.render(r.Refused, requestID)
+			p := s.render(r.Refused, from)
 			out.Results[i] = publicapi.TransferResult{Status: p.Status, Problem: p}
 			continue
 		}

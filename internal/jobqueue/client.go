@@ -34,27 +34,38 @@ const (
 	neverRescued = 100 * 365 * 24 * time.Hour
 )
 
-// NewClient makes River's client for a worker that has at most maxInHand jobs of each queue. Its id is
-// the instance's id, under which it claims jobs. The pool has to be the client's own, with
-// plan_cache_mode = force_custom_plan: a fetch plan that was made for an empty table reads all of a
-// full one.
-func NewClient(
-	pool *pgxpool.Pool, id string, maxInHand map[string]int, workers *river.Workers, log *slog.Logger,
-) (*river.Client[pgx.Tx], error) {
-	queues := make(map[string]river.QueueConfig, len(maxInHand))
-	for queue, limit := range maxInHand {
+// Config is what a client works with.
+type Config struct {
+	// Pool has to be the client's own, with plan_cache_mode = force_custom_plan: a fetch plan that was made
+	// for an empty table reads all of a full one.
+	Pool *pgxpool.Pool
+	// ID is the instance's id, under which the client claims jobs.
+	ID string
+	// InHand is how many jobs of each queue the worker has at most.
+	InHand  map[string]int
+	Workers *river.Workers
+	// Log gets a line for each job, and the warnings of River.
+	Log *slog.Logger
+	// Now is the clock by which a line tells how long its job took.
+	Now func() time.Time
+}
+
+// NewClient makes River's client for a worker.
+func NewClient(cfg Config) (*river.Client[pgx.Tx], error) {
+	queues := make(map[string]river.QueueConfig, len(cfg.InHand))
+	for queue, limit := range cfg.InHand {
 		queues[queue] = river.QueueConfig{MaxWorkers: limit, FetchPollInterval: pollUrgentEvery}
 		if queue == QueueNotification {
 			queues[queue] = river.QueueConfig{MaxWorkers: limit, FetchPollInterval: pollNotificationEvery}
 		}
 	}
-	last := &backstop{pool: pool, log: log}
-	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{
-		ID: id, Queues: queues, Workers: workers, Logger: log,
+	last := &backstop{pool: cfg.Pool, log: cfg.Log, lines: lines{cfg.Log, cfg.Now}}
+	client, err := river.NewClient(riverpgxv5.New(cfg.Pool), &river.Config{
+		ID: cfg.ID, Queues: queues, Workers: cfg.Workers, Logger: slog.New(warnings{cfg.Log.Handler()}),
 		FetchCooldown: fetchCooldown, FetchPollInterval: pollUrgentEvery, JobTimeout: jobTimeout,
 		CompletedJobRetentionPeriod: keepFinished, CancelledJobRetentionPeriod: keepFinished,
 		DiscardedJobRetentionPeriod: keepDiscarded, RescueStuckJobsAfter: neverRescued,
-		ErrorHandler: last, Plugins: []rivertype.Plugin{last},
+		ErrorHandler: last, Plugins: []rivertype.Plugin{&traced{}, last},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make job client: %w", err)

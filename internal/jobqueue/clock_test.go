@@ -63,9 +63,7 @@ func TestWithAnotherClockADueJobIsWorkedAndALaterOneWaitsForItsTime(t *testing.T
 	forSkews(t, func(t *testing.T, pool *pgxpool.Pool) {
 		t.Helper()
 		workers, worked := newWorkers()
-		client, err := jobqueue.NewClient(pool, "me", map[string]int{jobqueue.QueueRisk: 2}, workers,
-			slog.New(slog.DiscardHandler))
-		require.NoError(t, err)
+		client := newClient(t, pool, "me", map[string]int{jobqueue.QueueRisk: 2}, workers)
 		start(t, client)
 		at := now(t, pool)
 		later := at.Add(700 * time.Millisecond)
@@ -113,9 +111,7 @@ func TestWithAnotherClockADeadWorkersJobIsTakenOver(t *testing.T) {
 		silent(t, pool, "dead", jobqueue.SilenceMax+time.Second)
 		claim(t, pool, 1, "dead")
 		workers, worked := newWorkers()
-		client, err := jobqueue.NewClient(pool, "me", map[string]int{jobqueue.QueueRisk: 1}, workers,
-			slog.New(slog.DiscardHandler))
-		require.NoError(t, err)
+		client := newClient(t, pool, "me", map[string]int{jobqueue.QueueRisk: 1}, workers)
 		me := newInstance(pool, "me")
 		require.NoError(t, me.Start(t.Context()))
 		t.Cleanup(func() { require.NoError(t, me.Stop(context.WithoutCancel(t.Context()))) })

@@ -1,6 +1,9 @@
 package jobqueue
 
-import "context"
+import (
+	"context"
+	"log/slog"
+)
 
 // What the tests of this package name.
 const (
@@ -19,8 +22,14 @@ const (
 	ErrorMaxBytes   = errorMaxBytes
 )
 
+// EncodeTraces is what Enqueue does for the traces of jobs.
+func EncodeTraces(jobs []Job) ([][]byte, error) { return metadataOf(jobs) }
+
 // BeatOnce writes one heartbeat.
 func (i *Instance) BeatOnce(ctx context.Context) error { return i.beat(ctx) }
 
 // ReapOnce makes one round of the reaper.
 func (i *Instance) ReapOnce(ctx context.Context) error { return i.reap(ctx) }
+
+// Warnings is a handler that keeps what is less than a warning to itself.
+func Warnings(h slog.Handler) slog.Handler { return warnings{h} }

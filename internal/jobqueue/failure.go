@@ -39,15 +39,16 @@ const (
 // takes over what counts as running for longer than any job may.
 type backstop struct {
 	river.MiddlewareDefaults
-	pool *pgxpool.Pool
-	log  *slog.Logger
+	pool  *pgxpool.Pool
+	log   *slog.Logger
+	lines lines
 }
 
-// Work gives a job back that ended because the process does, and takes one that failed.
+// Work tells of a job, gives one back that ended because the process does, and takes one that failed.
 func (b *backstop) Work(
 	ctx context.Context, job *rivertype.JobRow, work func(context.Context) error,
 ) error {
-	err := recovered(ctx, work)
+	err := b.lines.around(ctx, job, work)
 	cause := context.Cause(ctx)
 	switch {
 	case err == nil:

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -35,9 +34,7 @@ func scripted(
 	t.Helper()
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &scriptedWorker{work: work})
-	client, err := jobqueue.NewClient(pool, id, map[string]int{jobqueue.QueueRisk: 4}, workers,
-		slog.New(slog.DiscardHandler))
-	require.NoError(t, err)
+	client := newClient(t, pool, id, map[string]int{jobqueue.QueueRisk: 4}, workers)
 	start(t, client)
 	return client
 }
@@ -65,9 +62,7 @@ func TestAJobThatIsCutOffIsThereAgainAsOldAsItWasAndAsksFirst(t *testing.T) {
 	require.Equal(t, 1, count(t, pool, "SELECT count(*) FROM river_job WHERE state = 'completed'"))
 
 	workers, worked := newWorkers()
-	other, err := jobqueue.NewClient(pool, "other", map[string]int{jobqueue.QueueRisk: 1}, workers,
-		slog.New(slog.DiscardHandler))
-	require.NoError(t, err)
+	other := newClient(t, pool, "other", map[string]int{jobqueue.QueueRisk: 1}, workers)
 	start(t, other)
 	got := receive(t, worked)
 	require.Equal(t, 1, got.Args.N)

@@ -125,9 +125,7 @@ func TestATakenOverJobIsWorkedWithItsCountOfAttempts(t *testing.T) {
 	pool := pgtest.New(t)
 	workers, worked := newWorkers()
 	claim(t, pool, 1, "dead")
-	client, err := jobqueue.NewClient(pool, "me", map[string]int{jobqueue.QueueRisk: 1}, workers,
-		slog.New(slog.DiscardHandler))
-	require.NoError(t, err)
+	client := newClient(t, pool, "me", map[string]int{jobqueue.QueueRisk: 1}, workers)
 	start(t, client)
 	reap(t, pool)
 	got := receive(t, worked)
@@ -171,9 +169,7 @@ func TestTheOnlyProcessIsKilledAndComesBack(t *testing.T) {
 	require.NoError(t, newInstance(pool, "killed").BeatOnce(t.Context()))
 	claim(t, pool, 1, "killed")
 	workers, worked := newWorkers()
-	client, err := jobqueue.NewClient(pool, "next", map[string]int{jobqueue.QueueRisk: 1}, workers,
-		slog.New(slog.DiscardHandler))
-	require.NoError(t, err)
+	client := newClient(t, pool, "next", map[string]int{jobqueue.QueueRisk: 1}, workers)
 	next := newInstance(pool, "next")
 	require.NoError(t, next.Start(t.Context()))
 	t.Cleanup(func() { require.NoError(t, next.Stop(context.WithoutCancel(t.Context()))) })

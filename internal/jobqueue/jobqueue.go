@@ -50,6 +50,8 @@ type Job struct {
 	// Again says that calls of the job may have been made without record, so that its worker asks before
 	// it sends: it finds the job tried before.
 	Again bool
+	// Traces are those of the job's rows.
+	Traces Traces
 }
 
 // Lanes is how many lanes a queue has. It is the number of River's priorities.
@@ -75,13 +77,15 @@ func tried(again bool) int16 {
 // insertJobs puts jobs where River fetches them. A job that is due later is available too: River's
 // fetch compares scheduled_at with Postgres's now, while its scheduler would compare with its own
 // clock, every five seconds. One notification per queue wakes the fetchers of what a client waits for.
+// Where no job is traced there is no array of metadata, and each is filled up as the shorter of two is.
 const insertJobs = `
 WITH added AS (
-    INSERT INTO river_job (args, kind, max_attempts, queue, state, scheduled_at, priority, attempt)
-    SELECT u.args, u.kind, $7, u.queue, 'available', u.at, u.lane, u.tried
+    INSERT INTO river_job (args, kind, max_attempts, queue, state, scheduled_at, priority, attempt, metadata)
+    SELECT u.args, u.kind, $7, u.queue, 'available', u.at, u.lane, u.tried, coalesce(u.metadata, '{}')
       FROM (SELECT unnest($1::jsonb[]) AS args, unnest($2::text[]) AS kind,
                    unnest($3::text[]) AS queue, unnest($4::timestamptz[]) AS at,
-                   unnest($5::smallint[]) AS lane, unnest($6::smallint[]) AS tried) AS u
+                   unnest($5::smallint[]) AS lane, unnest($6::smallint[]) AS tried,
+                   unnest($10::jsonb[]) AS metadata) AS u
     RETURNING queue, scheduled_at
 )
 SELECT pg_notify(current_schema() || '.' || $8, json_build_object('queue', queue)::text)
@@ -106,8 +110,12 @@ func Enqueue(write *pgx.Batch, jobs []Job) error {
 		args[i], kinds[i], queues[i], at[i] = encoded, j.Kind, j.Queue, j.At
 		tries[i] = tried(j.Again)
 	}
+	metadata, err := metadataOf(jobs)
+	if err != nil {
+		return err
+	}
 	write.Queue(insertJobs, args, kinds, queues, at, lanes, tries, maxAttempts, notifyChannel,
-		QueueNotification)
+		QueueNotification, metadata)
 	return nil
 }
 

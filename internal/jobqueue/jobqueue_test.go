@@ -47,6 +47,19 @@ func newWorkers() (*river.Workers, chan *river.Job[ping]) {
 	return workers, worked
 }
 
+// newClient makes a client that logs nothing.
+func newClient(
+	t *testing.T, pool *pgxpool.Pool, id string, inHand map[string]int, workers *river.Workers,
+) *river.Client[pgx.Tx] {
+	t.Helper()
+	client, err := jobqueue.NewClient(jobqueue.Config{
+		Pool: pool, ID: id, InHand: inHand, Workers: workers, Log: slog.New(slog.DiscardHandler),
+		Now: time.Now, //nolint:forbidigo // a test waits by the real clock
+	})
+	require.NoError(t, err)
+	return client
+}
+
 func start(t *testing.T, client *river.Client[pgx.Tx]) {
 	t.Helper()
 	require.NoError(t, client.Start(context.WithoutCancel(t.Context())))
@@ -116,10 +129,9 @@ func TestAnEnqueuedJobIsWorked(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.New(t)
 	workers, worked := newWorkers()
-	client, err := jobqueue.NewClient(pool, "worker", map[string]int{
+	client := newClient(t, pool, "worker", map[string]int{
 		jobqueue.QueueRisk: 2, jobqueue.QueueNotification: 2, jobqueue.QueueDB: 2,
-	}, workers, slog.New(slog.DiscardHandler))
-	require.NoError(t, err)
+	}, workers)
 	start(t, client)
 	for n, queue := range []string{jobqueue.QueueRisk, jobqueue.QueueNotification, jobqueue.QueueDB} {
 		enqueue(t, pool, job(queue, n, now(t, pool)))
@@ -188,9 +200,7 @@ func TestAJobIsNotWorkedBeforeItsTime(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.New(t)
 	workers, worked := newWorkers()
-	client, err := jobqueue.NewClient(pool, "worker", map[string]int{jobqueue.QueueDB: 2}, workers,
-		slog.New(slog.DiscardHandler))
-	require.NoError(t, err)
+	client := newClient(t, pool, "worker", map[string]int{jobqueue.QueueDB: 2}, workers)
 	start(t, client)
 	later := now(t, pool).Add(300 * time.Millisecond)
 	enqueue(t, pool, job(jobqueue.QueueDB, 1, later))

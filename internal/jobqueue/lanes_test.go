@@ -2,7 +2,6 @@ package jobqueue_test
 
 import (
 	"context"
-	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -23,9 +22,7 @@ func fetchOne(t *testing.T, pool *pgxpool.Pool, queue string) *river.Job[ping] {
 	worker := &holdingWorker{claimed: make(chan *river.Job[ping], 1), release: hold}
 	workers := river.NewWorkers()
 	river.AddWorker(workers, worker)
-	client, err := jobqueue.NewClient(pool, "fetcher", map[string]int{queue: 1}, workers,
-		slog.New(slog.DiscardHandler))
-	require.NoError(t, err)
+	client := newClient(t, pool, "fetcher", map[string]int{queue: 1}, workers)
 	start(t, client)
 	t.Cleanup(func() { close(hold) })
 	return receive(t, worker.claimed)
@@ -59,9 +56,7 @@ func TestAJobOfAnEarlierLaneIsFetchedFirstAndTheOlderOneInItsLane(t *testing.T) 
 	enqueue(t, pool, job(5, jobqueue.Lanes, time.Hour), job(4, 2, time.Minute), job(3, 1, time.Second),
 		job(2, 0, time.Minute), job(1, 1, time.Hour))
 	workers, worked := newWorkers()
-	client, err := jobqueue.NewClient(pool, "me", map[string]int{jobqueue.QueueRisk: 1}, workers,
-		slog.New(slog.DiscardHandler))
-	require.NoError(t, err)
+	client := newClient(t, pool, "me", map[string]int{jobqueue.QueueRisk: 1}, workers)
 	start(t, client)
 	for n := 1; n <= 5; n++ {
 		require.Equal(t, n, receive(t, worked).Args.N)
@@ -105,9 +100,7 @@ SELECT count(*)
    AND new.attempted_by IS NULL AND new.attempted_at IS NULL`))
 
 		workers, worked := newWorkers()
-		client, err := jobqueue.NewClient(pool, "other", map[string]int{jobqueue.QueueRisk: 1}, workers,
-			slog.New(slog.DiscardHandler))
-		require.NoError(t, err)
+		client := newClient(t, pool, "other", map[string]int{jobqueue.QueueRisk: 1}, workers)
 		start(t, client)
 		got := receive(t, worked)
 		require.Equal(t, 2, got.Args.N)

@@ -19,6 +19,7 @@ import (
 	"example.com/holdfast/internal/outbox"
 	"example.com/holdfast/internal/pgtx"
 	"example.com/holdfast/internal/problem"
+	"example.com/holdfast/internal/tracing"
 )
 
 // faultAfterPlace is where a test may crash an API between the commit and the reply.
@@ -43,6 +44,7 @@ type Create struct {
 	ids     []uuid.UUID
 	invalid []error
 	lane    int16
+	trace   string
 }
 
 // accepted is what one Create came to.
@@ -59,6 +61,7 @@ func (s *Service) Create(ctx context.Context, c Create) (idempotency.Response, e
 		return idempotency.Response{}, err
 	}
 	c.lane = int16(s.lanes.Bring(c.Key.TenantID, len(c.Items), s.cfg.Now())) //nolint:gosec // one of four
+	c.trace = tracing.Parent(ctx)
 	combiner := s.accepts
 	if len(c.Items) > 1 {
 		combiner = s.bulks
@@ -271,6 +274,7 @@ func (b *acceptBatch) accept(r Create, n New, id uuid.UUID) (Order, error) {
 		Location: n.Location, Slot: n.Slot, State: Pending, Version: 1, ClientReference: n.ClientReference,
 		Metadata: n.Metadata, PaymentState: PaymentNone, WakeAt: now, PromiseAt: now.Add(promiseWindow),
 		CreatedAt: now, UpdatedAt: now, Lane: max(r.lane, fairshare.First),
+		trace: r.trace,
 	}
 	var err error
 	if o.Lines, o.Total, err = b.price(o.TenantID, n.Lines); err != nil {

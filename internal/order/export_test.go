@@ -7,6 +7,8 @@ import (
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
+
+	"example.com/holdfast/internal/order/internal/orderdb"
 )
 
 // What the tests of this package name.
@@ -26,6 +28,9 @@ const (
 	ListScanRows   = listScanRows
 	ReservationTTL = reservationTTL
 	PromiseWindow  = promiseWindow
+
+	PromisesSQL     = orderdb.SystemPromises
+	OpenByTenantSQL = orderdb.SystemOpenByTenant
 )
 
 // RunJob works a job as River would, but in the test's own goroutine and with its context.

@@ -19,6 +19,7 @@ import (
 	"example.com/holdfast/internal/order/internal/orderdb"
 	"example.com/holdfast/internal/outbox"
 	"example.com/holdfast/internal/pgtx"
+	"example.com/holdfast/internal/tracing"
 )
 
 // queue is where all steps of an order wait: each is work on our own database.
@@ -97,24 +98,28 @@ func enqueue(write *pgx.Batch, orders []Order) error {
 		lane int16
 	}
 	var jobs []jobqueue.Job
-	known := map[wake]cohort{}
-	size := map[wake]int{}
+	type last struct {
+		cohort    cohort
+		job, size int
+	}
+	known := map[wake]last{}
 	for _, o := range orders {
 		kind := nextStep(o)
 		if kind == "" {
 			continue
 		}
 		w := wake{kind, o.WakeAt.UnixNano(), o.Lane}
-		c := known[w]
-		if size[w]%cohortMaxItems == 0 {
-			c = cohort{Orders: map[uuid.UUID][]uuid.UUID{}}
-			known[w] = c
+		l := known[w]
+		if l.size%cohortMaxItems == 0 {
+			l.cohort, l.job = cohort{Orders: map[uuid.UUID][]uuid.UUID{}}, len(jobs)
 			jobs = append(jobs, jobqueue.Job{
-				Queue: queue, Kind: kind, Args: c, At: o.WakeAt, Lane: int(o.Lane),
+				Queue: queue, Kind: kind, Args: l.cohort, At: o.WakeAt, Lane: int(o.Lane),
 			})
 		}
-		c.Orders[o.TenantID] = append(c.Orders[o.TenantID], o.ID)
-		size[w]++
+		l.cohort.Orders[o.TenantID] = append(l.cohort.Orders[o.TenantID], o.ID)
+		jobs[l.job].Traces.Add(o.ID, o.trace)
+		l.size++
+		known[w] = l
 	}
 	return jobqueue.Enqueue(write, jobs)
 }
@@ -158,7 +163,9 @@ func (s *Service) reverser() *cohortWorker[reverseJob] {
 func (w *cohortWorker[Job]) Work(ctx context.Context, job *river.Job[Job]) error {
 	s := w.service
 	loadedAt := s.cfg.Now()
-	orders, now, err := s.load(ctx, w.refs(job.Args))
+	refs := w.refs(job.Args)
+	jobqueue.Rows(ctx, len(refs))
+	orders, now, err := s.load(ctx, refs)
 	if stopped(err) {
 		return s.handBack(ctx, job.ID, job.Args, job.Attempt > 1)
 	}
@@ -170,10 +177,13 @@ func (w *cohortWorker[Job]) Work(ctx context.Context, job *river.Job[Job]) error
 	var rest gathered[Ref]
 	for _, o := range orders {
 		if nextStep(o) != job.Args.Kind() || o.WakeAt.After(now) {
+			jobqueue.Count(ctx, jobqueue.OutcomeNotDue, 1)
 			continue // done, or somebody set a later time
 		}
+		o.trace = jobqueue.TraceOf(ctx, o.ID)
 		group.Go(func() {
-			if stopped(w.one(ctx, o, known)) {
+			if stopped(w.traced(ctx, o, known)) {
+				jobqueue.Count(ctx, jobqueue.OutcomeHandedBack, 1)
 				rest.add(o.Ref)
 			}
 		})
@@ -220,6 +230,7 @@ func (w *cohortWorker[Job]) one(ctx context.Context, o Order, known work) error 
 	if cause == nil || stopped(cause) {
 		return cause
 	}
+	tracing.Fail(ctx, cause)
 	var err error
 	if ofTheMoment(cause, o.Attempts) {
 		err = s.heldUp(ctx, o, known, cause)
@@ -302,6 +313,7 @@ func (s *Service) listener() *paymentWorker { return &paymentWorker{service: s} 
 // process that stops could not tell is given back.
 func (w *paymentWorker) Work(ctx context.Context, job *river.Job[paymentJob]) error {
 	s := w.service
+	jobqueue.Rows(ctx, len(job.Args.Deliveries.Deliveries))
 	deliveries, known, err := s.loadDeliveries(ctx, job.Args.Deliveries.Deliveries, job.ID)
 	if stopped(err) {
 		return s.handBack(ctx, job.ID, job.Args, job.Attempt > 1)
@@ -317,7 +329,7 @@ func (w *paymentWorker) Work(ctx context.Context, job *river.Job[paymentJob]) er
 			continue // somebody set a later time
 		}
 		group.Go(func() {
-			switch err := s.caught(ctx, func() error { return s.listen(ctx, d, known) }); {
+			switch err := w.traced(ctx, d, known); {
 			case stopped(err):
 				rest.add(d.DeliveryRef)
 			case err != nil:

@@ -57,6 +57,8 @@ type move struct {
 	// delivery is the event of a payment. It is told once, to the order as it is by then.
 	delivery     *outbox.Delivery
 	actor, cause string
+	// trace is the traceparent of who moves.
+	trace string
 }
 
 // moved is what became of a move.
@@ -148,7 +150,8 @@ func (b *moveBatch) decideOne(m move) moved {
 	}
 	next, stale, err := *row, b.stale(*row, m), error(nil)
 	if !stale {
-		next, err = b.apply(*row, m)
+		next.trace = m.trace
+		next, err = b.apply(next, m)
 	}
 	if err != nil {
 		return moved{order: *row, err: err}
@@ -313,7 +316,7 @@ func event(o Order, from State, actor, cause string) outbox.Event {
 	return outbox.Event{
 		TenantID: o.TenantID, AggregateID: o.ID, Seq: o.Version, Type: "order." + string(o.State),
 		From: string(from), To: string(o.State), Reason: string(o.Reason), Actor: actor, Cause: cause,
-		Reference: o.ClientReference, Lane: o.Lane,
+		Reference: o.ClientReference, Lane: o.Lane, Trace: o.trace,
 	}
 }
 

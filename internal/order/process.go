@@ -14,11 +14,13 @@ import (
 	"example.com/holdfast/internal/budget"
 	"example.com/holdfast/internal/fault"
 	"example.com/holdfast/internal/groupcommit"
+	"example.com/holdfast/internal/jobqueue"
 	"example.com/holdfast/internal/money"
 	"example.com/holdfast/internal/order/internal/orderdb"
 	"example.com/holdfast/internal/outbox"
 	"example.com/holdfast/internal/pgtx"
 	"example.com/holdfast/internal/problem"
+	"example.com/holdfast/internal/tracing"
 )
 
 // The points at which a test may crash a step.
@@ -277,6 +279,10 @@ func recording(ctx context.Context) (context.Context, context.CancelFunc) {
 func (s *Service) move(ctx context.Context, m move) error {
 	ctx, cancel := recording(ctx)
 	defer cancel()
+	m.trace = tracing.Parent(ctx)
+	if m.ask == askRetry { // tries of a step stand side by side
+		m.trace = m.seen.trace
+	}
 	out, err := s.moves.Do(ctx, m)
 	if err == nil {
 		err = out.err
@@ -288,7 +294,23 @@ func (s *Service) move(ctx context.Context, m move) error {
 	if out.stale {
 		s.cfg.Metrics.StaleMove()
 	}
+	jobqueue.Count(ctx, m.outcome(out), 1)
 	return fault.At(ctx, faultAfterMove)
+}
+
+// outcome says in a word what became of a move, for the line of its job.
+func (m move) outcome(out moved) string {
+	switch {
+	case out.stale:
+		return jobqueue.OutcomeStale
+	case m.ask == askRetry:
+		return jobqueue.OutcomeAgain
+	case m.ask == askPaid:
+		return "payment_asked"
+	case m.ask == askReturned:
+		return "payment_returned"
+	}
+	return string(out.order.State)
 }
 
 // work is what a worker knows while it processes a cohort.

@@ -19,6 +19,7 @@ import (
 	"example.com/holdfast/internal/outbox"
 	"example.com/holdfast/internal/pgtx"
 	"example.com/holdfast/internal/problem"
+	"example.com/holdfast/internal/tracing"
 )
 
 // Wait asks the database again after waitFirst, then after twice that, up to waitLongest.
@@ -225,6 +226,8 @@ type Action struct {
 	// Actor says who asks, Cause through what. An actor that is an operator is so named.
 	Actor, Cause string
 	Render       func(Order) idempotency.Response
+
+	trace string
 }
 
 // reason is the order's reason: who canceled it.
@@ -253,6 +256,7 @@ func (s *Service) Act(ctx context.Context, a Action) (idempotency.Response, erro
 	if err := a.validate(); err != nil {
 		return idempotency.Response{}, err
 	}
+	a.trace = tracing.Parent(ctx)
 	var ended []Order
 	response, err := idempotency.Run(ctx, s.pool, "act on order", a.Key,
 		func(ctx context.Context, tx pgx.Tx, _ time.Time) (idempotency.Response, error) {
@@ -282,6 +286,7 @@ func (a Action) run(ctx context.Context, tx pgx.Tx) (*moveBatch, Order, error) {
 	}
 	m := move{
 		seen: seen, ask: askCancel, reason: a.reason(), note: a.Reason, actor: a.Actor, cause: a.Cause,
+		trace: a.trace,
 	}
 	var reads, write pgx.Batch
 	b := openMoves(&reads, []move{m})

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"example.com/holdfast/internal/budget"
+	"example.com/holdfast/internal/tracing"
 )
 
 // maxRetryAfter bounds what a dependency can ask for.
@@ -27,6 +28,7 @@ var (
 // Do makes one attempt at the call. Its error is always an *Error.
 func (c *Client) Do(ctx context.Context, call Call) (Response, error) {
 	started, caller := c.now(), callerOf(ctx)
+	ctx, span := c.begin(ctx, call.Operation)
 	seen := Observation{
 		Dependency: c.name, Operation: call.Operation, Kind: KindOK, Lane: caller.Lane, Repeat: caller.Repeat,
 	}
@@ -38,6 +40,7 @@ func (c *Client) Do(ctx context.Context, call Call) (Response, error) {
 	}
 	seen.Elapsed = c.now().Sub(started)
 	c.observe(seen)
+	c.end(span, seen, failure)
 	if failure != nil {
 		return Response{}, failure
 	}
@@ -177,6 +180,9 @@ func (a *attempt) request(ctx context.Context) (*http.Request, error) {
 	}
 	if a.call.EffectKey != "" {
 		req.Header.Set(EffectKeyHeader, a.call.EffectKey)
+	}
+	if parent := tracing.Parent(ctx); parent != "" {
+		req.Header.Set(tracing.Header, parent)
 	}
 	return req, nil
 }

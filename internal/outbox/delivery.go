@@ -68,6 +68,9 @@ type Delivery struct {
 	Attempts, Failures int32
 	// At is when the event happened, and WakeAt when it is to be handled.
 	At, WakeAt time.Time
+
+	// trace is the event's, as long as it is known: its row does not have it.
+	trace string
 }
 
 func fromRow(r outboxdb.Deliveries) Delivery {
@@ -100,6 +103,7 @@ func (s Subscription) deliver(ctx context.Context, write *pgx.Batch, now time.Ti
 		}
 		d := Delivery{
 			DeliveryRef: DeliveryRef{e.TenantID, e.AggregateID, e.Seq}, Lane: max(1, e.Lane), WakeAt: now,
+			trace: e.Trace,
 		}
 		p.Consumers, p.Tenants = append(p.Consumers, s.Consumer), append(p.Tenants, e.TenantID)
 		p.Aggregates, p.Seqs = append(p.Aggregates, e.AggregateID), append(p.Seqs, e.Seq)
@@ -122,21 +126,25 @@ func (s Subscription) wake(write *pgx.Batch, deliveries []Delivery) error {
 		lane int16
 	}
 	var order []due
-	gathered := map[due][]DeliveryRef{}
+	gathered := map[due][]Delivery{}
 	for _, d := range deliveries {
 		w := due{d.WakeAt.UnixNano(), d.Lane}
 		if gathered[w] == nil {
 			order = append(order, w)
 		}
-		gathered[w] = append(gathered[w], d.DeliveryRef)
+		gathered[w] = append(gathered[w], d)
 	}
 	var jobs []jobqueue.Job
 	for _, w := range order {
 		for chunk := range slices.Chunk(gathered[w], deliveriesPerJob) {
-			jobs = append(jobs, jobqueue.Job{
-				Queue: s.Queue, Kind: s.Kind, Args: Deliveries{chunk}, At: time.Unix(0, w.at),
-				Lane: int(w.lane),
-			})
+			job := jobqueue.Job{Queue: s.Queue, Kind: s.Kind, At: time.Unix(0, w.at), Lane: int(w.lane)}
+			refs := make([]DeliveryRef, len(chunk))
+			for i, d := range chunk {
+				refs[i] = d.DeliveryRef
+				job.Traces.Add(d.AggregateID, d.trace)
+			}
+			job.Args = Deliveries{refs}
+			jobs = append(jobs, job)
 		}
 	}
 	return jobqueue.Enqueue(write, jobs)

@@ -107,6 +107,18 @@ func TestOnlyWhatASubscriptionNamesIsDelivered(t *testing.T) {
 	requireDeliveryInvariants(t, pool)
 }
 
+func TestADeliverysJobHasTheTraceOfItsEvent(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	tenant := uuid.New()
+	traced := thing(tenant, "thing.ended", "shop:1")
+	traced.Trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+	require.NoError(t, appendAll(t.Context(), pool, thing(tenant, "thing.ended", "shop:2"), traced))
+	var metadata string
+	require.NoError(t, pool.QueryRow(t.Context(), "SELECT metadata FROM river_job").Scan(&metadata))
+	require.JSONEq(t, `{"traces":{"`+traced.AggregateID.String()+`":"`+traced.Trace+`"}}`, metadata)
+}
+
 func TestManyDeliveriesShareJobs(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.New(t)

@@ -98,7 +98,7 @@ func Read(ctx context.Context, db outboxdb.DBTX, tenantID uuid.UUID, refs []Ref)
 		events[Ref{r.AggregateID, r.Seq}] = Event{
 			TenantID: tenantID, AggregateID: r.AggregateID, Seq: r.Seq, Type: r.Type,
 			From: pgtx.OrZero(r.FromState), To: r.ToState, Reason: pgtx.OrZero(r.Reason),
-			Actor: r.Actor, Cause: pgtx.OrZero(r.Cause), Data: r.Data, At: r.At,
+			Actor: r.Actor, Cause: pgtx.OrZero(r.Cause), Trace: pgtx.OrZero(r.Trace), Data: r.Data, At: r.At,
 		}
 	}
 	return events, nil

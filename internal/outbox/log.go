@@ -72,7 +72,7 @@ func fromLog(r outboxdb.SystemReadLogRow) Logged {
 	return Logged{r.Place, Event{
 		TenantID: r.TenantID, AggregateID: r.AggregateID, Seq: r.Seq, Type: r.Type,
 		From: pgtx.OrZero(r.FromState), To: r.ToState, Reason: pgtx.OrZero(r.Reason), Actor: r.Actor,
-		Cause: pgtx.OrZero(r.Cause), Data: r.Data, At: r.At,
+		Cause: pgtx.OrZero(r.Cause), Trace: pgtx.OrZero(r.Trace), Data: r.Data, At: r.At,
 	}}
 }
 

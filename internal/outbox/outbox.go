@@ -45,6 +45,8 @@ type Event struct {
 	Actor string
 	// Cause says through what: request:<id> or job:<id>.
 	Cause string
+	// Trace is the traceparent of the transition, or "".
+	Trace string
 	// Reference is the client's own name for the aggregate. It is not stored with the event: it says
 	// which subscriptions the event belongs to.
 	Reference string
@@ -76,6 +78,12 @@ func Append(
 		p.Tenants[i], p.Aggregates[i], p.Seqs[i], p.Types[i] = e.TenantID, e.AggregateID, e.Seq, e.Type
 		p.FromStates[i], p.ToStates[i], p.Reasons[i] = e.From, e.To, e.Reason
 		p.Actors[i], p.Causes[i], p.Data[i] = e.Actor, e.Cause, e.Data
+		if e.Trace != "" && p.Traces == nil {
+			p.Traces = make([]string, n)
+		}
+		if e.Trace != "" {
+			p.Traces[i] = e.Trace
+		}
 	}
 	if err := outboxdb.New().InsertEvents(ctx, pgtx.Into(write), p); err != nil {
 		return err
@@ -103,7 +111,7 @@ func List(
 		events[i] = Event{
 			TenantID: tenantID, AggregateID: aggregateID, Seq: r.Seq, Type: r.Type,
 			From: pgtx.OrZero(r.FromState), To: r.ToState, Reason: pgtx.OrZero(r.Reason),
-			Actor: r.Actor, Cause: pgtx.OrZero(r.Cause), Data: r.Data, At: r.At,
+			Actor: r.Actor, Cause: pgtx.OrZero(r.Cause), Trace: pgtx.OrZero(r.Trace), Data: r.Data, At: r.At,
 		}
 	}
 	return events, nil

@@ -73,6 +73,26 @@ func TestEventsComeBackInTheirOrderAsTheyWere(t *testing.T) {
 	require.Empty(t, b.list(t, b.tenant, b.aggregate, 3))
 }
 
+func TestAnEventKeepsTheTraceOfItsTransition(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	traced, plain := b.event(1), b.event(2)
+	traced.Trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+	require.NoError(t, b.append(t, plain, traced))
+	require.NoError(t, b.append(t, b.event(3)))
+	require.Equal(t, []outbox.Event{traced, plain, b.event(3)}, b.list(t, b.tenant, b.aggregate, 0))
+	require.Equal(t, 2, count(t, b.pool, "SELECT count(*) FROM events WHERE trace IS NULL"))
+	relaying(t, b.pool)
+	for i, e := range logged(t, b.pool, b.tenant, 3) {
+		want := []string{traced.Trace, "", ""}[i]
+		require.Equal(t, want, e.Trace)
+		ref := outbox.Ref{AggregateID: e.AggregateID, Seq: e.Seq}
+		read, err := outbox.Read(t.Context(), b.pool, b.tenant, []outbox.Ref{ref})
+		require.NoError(t, err)
+		require.Equal(t, want, read[ref].Trace)
+	}
+}
+
 func TestNobodySeesAnothersEvents(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

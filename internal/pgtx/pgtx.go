@@ -22,6 +22,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"example.com/holdfast/internal/tracing"
 )
 
 type inTxKey struct{}
@@ -35,6 +37,15 @@ const rollbackWait = 5 * time.Second
 
 // Run does fn in a transaction called name and commits it if fn returns nil.
 func Run(ctx context.Context, pool *pgxpool.Pool, name string, fn func(context.Context, pgx.Tx) error) error {
+	ctx, span := tracing.Start(ctx, tracing.Client, name)
+	err := inTransaction(ctx, pool, name, fn)
+	end(span, err)
+	return err
+}
+
+func inTransaction(
+	ctx context.Context, pool *pgxpool.Pool, name string, fn func(context.Context, pgx.Tx) error,
+) error {
 	if InTx(ctx) {
 		return fmt.Errorf("transaction %s: another one is open in this context", name)
 	}
@@ -74,6 +85,16 @@ func Pipeline(
 	ctx context.Context, pool *pgxpool.Pool, name string,
 	read func(*pgx.Batch), decide func(write *pgx.Batch) error,
 ) error {
+	ctx, span := tracing.Start(ctx, tracing.Client, name)
+	err := inTwoTrips(ctx, pool, name, read, decide)
+	end(span, err)
+	return err
+}
+
+func inTwoTrips(
+	ctx context.Context, pool *pgxpool.Pool, name string,
+	read func(*pgx.Batch), decide func(write *pgx.Batch) error,
+) error {
 	if InTx(ctx) {
 		return fmt.Errorf("transaction %s: another one is open in this context", name)
 	}
@@ -104,6 +125,16 @@ func Pipeline(
 		return fmt.Errorf("transaction %s: %w", name, err)
 	}
 	return nil
+}
+
+// end ends the span of a transaction, which has the wait for a connection in it.
+func end(span tracing.Span, err error) {
+	if !span.On() {
+		return
+	}
+	span.Text("db.system.name", "postgresql")
+	span.Text("db.response.status_code", Code(err))
+	span.End(err)
 }
 
 // rollback ends a failed transaction; a connection that cannot do that is closed by the pool.

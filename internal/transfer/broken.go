@@ -7,6 +7,8 @@ import (
 	"runtime/debug"
 	"strings"
 	"time"
+
+	"example.com/holdfast/internal/tracing"
 )
 
 // brokenMax is how often a step may break in our own code before the transfer is given up as poison; the
@@ -36,6 +38,7 @@ func (w *cohortWorker[Job]) one(ctx context.Context, t Transfer, known work) err
 	if cause == nil || stopped(cause) || noRoom(cause) {
 		return cause
 	}
+	tracing.Fail(ctx, cause)
 	var err error
 	if t.heldUpBy(cause) {
 		err = s.heldUp(ctx, t, cause)

@@ -16,6 +16,7 @@ import (
 	"example.com/holdfast/internal/outbox"
 	"example.com/holdfast/internal/pgtx"
 	"example.com/holdfast/internal/problem"
+	"example.com/holdfast/internal/tracing"
 	"example.com/holdfast/internal/transfer/internal/transferdb"
 )
 
@@ -41,6 +42,7 @@ type Create struct {
 	ids     []uuid.UUID
 	invalid []error
 	lane    int16
+	trace   string
 }
 
 // accepted is what one Create came to.
@@ -57,6 +59,7 @@ func (s *Service) Create(ctx context.Context, c Create) (idempotency.Response, e
 		return idempotency.Response{}, err
 	}
 	c.lane = int16(s.lanes.Bring(c.Key.TenantID, len(c.Items), s.cfg.Now())) //nolint:gosec // one of four
+	c.trace = tracing.Parent(ctx)
 	combiner := s.accepts
 	if len(c.Items) > 1 {
 		combiner = s.bulks
@@ -249,6 +252,7 @@ func (b *acceptBatch) accept(r Create, n New, id uuid.UUID) (Transfer, error) {
 		Reverses: n.reverses, Notification: NotificationNone, WakeAt: now, PromiseAt: now.Add(promiseWindow),
 		CreatedAt: now, UpdatedAt: now, Lane: max(r.lane, fairshare.First), PayoutTry: 1,
 		Payout: b.book.External(ledger.Ref{TenantID: r.Key.TenantID, ID: n.ToAccount}),
+		trace:  r.trace,
 	}
 	if err := b.book.Check(t.debit(), t.credit(), t.Amount.Currency); err != nil {
 		return Transfer{}, err

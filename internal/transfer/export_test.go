@@ -8,6 +8,8 @@ import (
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
+
+	"example.com/holdfast/internal/transfer/internal/transferdb"
 )
 
 // What the tests of this package name.
@@ -30,6 +32,9 @@ const (
 	CohortMaxItems = cohortMaxItems
 	SweepBatchRows = sweepBatchRows
 	ListScanRows   = listScanRows
+
+	PromisesSQL     = transferdb.SystemPromises
+	OpenByTenantSQL = transferdb.SystemOpenByTenant
 )
 
 // RunJob works a job as River would, but in the test's own goroutine and with its context.

@@ -85,24 +85,28 @@ func enqueue(write *pgx.Batch, transfers []Transfer) error {
 		lane        int16
 	}
 	var jobs []jobqueue.Job
-	known := map[wake]cohort{}
-	size := map[wake]int{}
+	type last struct {
+		cohort    cohort
+		job, size int
+	}
+	known := map[wake]last{}
 	for _, t := range transfers {
 		kind, queue := nextStep(t)
 		if kind == "" {
 			continue
 		}
 		w := wake{kind, queue, t.WakeAt.UnixNano(), t.Lane}
-		c := known[w]
-		if size[w]%cohortMaxItems == 0 {
-			c = cohort{Transfers: map[uuid.UUID][]uuid.UUID{}}
-			known[w] = c
+		l := known[w]
+		if l.size%cohortMaxItems == 0 {
+			l.cohort, l.job = cohort{Transfers: map[uuid.UUID][]uuid.UUID{}}, len(jobs)
 			jobs = append(jobs, jobqueue.Job{
-				Queue: queue, Kind: kind, Args: c, At: t.WakeAt, Lane: int(t.Lane),
+				Queue: queue, Kind: kind, Args: l.cohort, At: t.WakeAt, Lane: int(t.Lane),
 			})
 		}
-		c.Transfers[t.TenantID] = append(c.Transfers[t.TenantID], t.ID)
-		size[w]++
+		l.cohort.Transfers[t.TenantID] = append(l.cohort.Transfers[t.TenantID], t.ID)
+		jobs[l.job].Traces.Add(t.ID, t.trace)
+		l.size++
+		known[w] = l
 	}
 	return jobqueue.Enqueue(write, jobs)
 }
@@ -159,8 +163,11 @@ func (s *Service) notifier() *cohortWorker[notifyJob] {
 func (w *cohortWorker[Job]) Work(ctx context.Context, job *river.Job[Job]) error {
 	s := w.service
 	loadedAt := s.cfg.Now()
-	transfers, now, err := s.load(ctx, w.refs(job.Args))
+	refs := w.refs(job.Args)
+	jobqueue.Rows(ctx, len(refs))
+	transfers, now, err := s.load(ctx, refs)
 	if stopped(err) {
+		jobqueue.Count(ctx, jobqueue.OutcomeHandedBack, len(refs))
 		return s.handBack(ctx, job.ID, job.Args, job.Attempt > 1)
 	}
 	if err != nil {
@@ -174,12 +181,14 @@ func (w *cohortWorker[Job]) Work(ctx context.Context, job *river.Job[Job]) error
 	rest := leftOver{service: s, job: job.ID, again: known.again}
 	for _, t := range transfers {
 		if !w.due(t) || t.WakeAt.After(now) {
+			jobqueue.Count(ctx, jobqueue.OutcomeNotDue, 1)
 			continue // done, or somebody set a later time
 		}
 		if known.again && t.State != Settling { // a payout is claimed in its row before it is sent
 			t.Sent = max(t.Sent, 1) // in the row too, where the next job knows nothing of this one
 		}
-		group.Go(func() { rest.add(t.Ref, w.one(ctx, t, known)) })
+		t.trace = jobqueue.TraceOf(ctx, t.ID)
+		group.Go(func() { rest.add(ctx, t.Ref, w.traced(ctx, t, known)) })
 	}
 	return rest.handBack(ctx, group.Wait)
 }
@@ -238,10 +247,11 @@ func (l *leftOver) flush(ctx context.Context) error {
 }
 
 // add puts a transfer whose step could not be done here to what is left.
-func (l *leftOver) add(ref Ref, err error) {
+func (l *leftOver) add(ctx context.Context, ref Ref, err error) {
 	if !noRoom(err) && !stopped(err) {
 		return
 	}
+	jobqueue.Count(ctx, jobqueue.OutcomeHandedBack, 1)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.cohort.Transfers == nil {

@@ -54,6 +54,8 @@ type move struct {
 	riskReference string
 	railReference string
 	actor, cause  string
+	// trace is the traceparent of who moves.
+	trace string
 }
 
 // moved is what became of a move.
@@ -132,7 +134,9 @@ func (b *moveBatch) decideOne(m move) moved {
 	if row.State != m.seen.State || row.Version != m.seen.Version || row.Attempts != m.seen.Attempts {
 		return moved{transfer: *row, stale: true}
 	}
-	next, events, err := b.apply(*row, b.inTime(*row, m))
+	next := *row
+	next.trace = m.trace
+	next, events, err := b.apply(next, b.inTime(next, m))
 	if err != nil {
 		return moved{transfer: *row, err: err}
 	}
@@ -254,7 +258,7 @@ func event(t Transfer, from State, actor, cause string) outbox.Event {
 	return outbox.Event{
 		TenantID: t.TenantID, AggregateID: t.ID, Seq: t.Version, Type: "transfer." + string(t.State),
 		From: string(from), To: string(t.State), Reason: t.Reason, Actor: actor, Cause: cause,
-		Reference: t.ClientReference, Lane: t.Lane,
+		Reference: t.ClientReference, Lane: t.Lane, Trace: t.trace,
 	}
 }
 

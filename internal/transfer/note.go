@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"example.com/holdfast/internal/fault"
+	"example.com/holdfast/internal/jobqueue"
 	"example.com/holdfast/internal/outbound"
 	"example.com/holdfast/internal/pgtx"
 	"example.com/holdfast/internal/transfer/internal/transferdb"
@@ -112,10 +113,25 @@ func (s *Service) noted(ctx context.Context, n note) (bool, error) {
 	}
 	if !reached {
 		s.cfg.Metrics.StaleMove()
+		jobqueue.Count(ctx, jobqueue.OutcomeStale, 1)
 		return false, nil
 	}
 	s.countUntold(n)
+	if !n.claim { // else it goes on
+		jobqueue.Count(ctx, n.outcome(), 1)
+	}
 	return true, nil
+}
+
+// outcome says in a word what the step came to, for the line of its job.
+func (n note) outcome() string {
+	switch n.after.Notification {
+	case NotificationSent:
+		return "told"
+	case NotificationFailed:
+		return "not_told"
+	}
+	return jobqueue.OutcomeAgain
 }
 
 // flushNotes writes a batch of notes in one transaction of two round trips, and says which reached their

@@ -13,6 +13,7 @@ import (
 	"example.com/holdfast/internal/outbound"
 	"example.com/holdfast/internal/outbound/payout"
 	"example.com/holdfast/internal/pgtx"
+	"example.com/holdfast/internal/tracing"
 	"example.com/holdfast/internal/transfer/internal/transferdb"
 )
 
@@ -184,6 +185,7 @@ func (s *Service) Wake(ctx context.Context, ref Ref, reference string) error {
 	if !ok {
 		return nil
 	}
+	trace := tracing.Parent(ctx)
 	err := pgtx.Run(ctx, s.pool, "wake payout", func(ctx context.Context, tx pgx.Tx) error {
 		rows, err := transferdb.New().WakeSettling(ctx, tx, transferdb.WakeSettlingParams{
 			TenantID: ref.TenantID, ID: ref.ID, PayoutTry: about,
@@ -191,8 +193,12 @@ func (s *Service) Wake(ctx context.Context, ref Ref, reference string) error {
 		if err != nil || len(rows) == 0 {
 			return err
 		}
+		transfers := fromRows(rows)
+		for i := range transfers {
+			transfers[i].trace = trace
+		}
 		var write pgx.Batch
-		if err := enqueue(&write, fromRows(rows)); err != nil {
+		if err := enqueue(&write, transfers); err != nil {
 			return err
 		}
 		return tx.SendBatch(ctx, &write).Close()

@@ -14,9 +14,11 @@ import (
 	"example.com/holdfast/internal/budget"
 	"example.com/holdfast/internal/fault"
 	"example.com/holdfast/internal/groupcommit"
+	"example.com/holdfast/internal/jobqueue"
 	"example.com/holdfast/internal/outbound"
 	"example.com/holdfast/internal/outbound/risk"
 	"example.com/holdfast/internal/pgtx"
+	"example.com/holdfast/internal/tracing"
 	"example.com/holdfast/internal/transfer/internal/transferdb"
 )
 
@@ -202,6 +204,7 @@ func recording(ctx context.Context) (context.Context, context.CancelFunc) {
 func (s *Service) move(ctx context.Context, m move) error {
 	ctx, cancel := recording(ctx)
 	defer cancel()
+	m.trace = tracing.Parent(ctx)
 	out, err := s.moves.Do(ctx, m)
 	if err == nil {
 		err = out.err
@@ -212,6 +215,9 @@ func (s *Service) move(ctx context.Context, m move) error {
 	}
 	if out.stale {
 		s.cfg.Metrics.StaleMove()
+		jobqueue.Count(ctx, jobqueue.OutcomeStale, 1)
+	} else {
+		jobqueue.Count(ctx, string(out.transfer.State), 1)
 	}
 	return fault.At(ctx, faultAfterMove)
 }

@@ -15,6 +15,7 @@ import (
 	"example.com/holdfast/internal/outbox"
 	"example.com/holdfast/internal/pgtx"
 	"example.com/holdfast/internal/problem"
+	"example.com/holdfast/internal/tracing"
 	"example.com/holdfast/internal/transfer/internal/transferdb"
 )
 
@@ -199,6 +200,8 @@ type Action struct {
 	// Actor says who asks, Cause through what.
 	Actor, Cause string
 	Render       func(Transfer) idempotency.Response
+
+	trace string
 }
 
 // validate refuses what no outsider may ask for, and a decision that nobody waits for.
@@ -223,6 +226,7 @@ func (a Action) validate(t Transfer) error {
 
 // Act moves a transfer once per key, or says why it cannot.
 func (s *Service) Act(ctx context.Context, a Action) (idempotency.Response, error) {
+	a.trace = tracing.Parent(ctx)
 	var ends []ended
 	response, err := idempotency.Run(ctx, s.pool, "act on transfer", a.Key,
 		func(ctx context.Context, tx pgx.Tx, _ time.Time) (idempotency.Response, error) {
@@ -253,6 +257,7 @@ func (a Action) run(
 		return nil, Transfer{}, err
 	}
 	m := move{seen: seen, events: []Event{a.Event}, reason: a.Reason, actor: a.Actor, cause: a.Cause}
+	m.trace = a.trace
 	var reads, write pgx.Batch
 	b := openMoves(&reads, []move{m}, waiting)
 	if err := tx.SendBatch(ctx, &reads).Close(); err != nil {

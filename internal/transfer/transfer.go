@@ -6,10 +6,10 @@
 // each step, move.go commits what was decided, state.go says which moves are legal. Steps with a file of
 // their own are payout.go and notify.go. Aside from the path, note.go writes down what was tried in vain,
 // posture.go says what passes unscreened, broken.go counts what breaks in our own code and deadletters.go
-// shows what was given up, reverse.go takes a settled one back, read.go reads and lets people act, facts.go
-// reads what never changes, and invariants.go says what always holds. The package refuses to know HTTP and
-// orders, to call a dependency inside a transaction, and to move a transfer that is not what the decision
-// saw.
+// shows what was given up, promises.go says how the open promises stand and counts which were kept,
+// reverse.go takes a settled one back, read.go reads and lets people act, facts.go reads what never changes,
+// and invariants.go says what always holds. The package refuses to know HTTP and orders, to call a dependency
+// inside a transaction, and to move a transfer that is not what the decision saw.
 //
 // Invariants: an accepted transfer has an active hold until it ends; it reaches exactly one terminal
 // state, with a reason unless it is settled; one that is settled without screening has a reason too; every
@@ -110,6 +110,10 @@ type Transfer struct {
 	PromiseAt time.Time
 	CreatedAt time.Time
 	UpdatedAt time.Time
+
+	// trace is the traceparent of what is done with the transfer, as long as that is known: its row does not
+	// have it.
+	trace string
 }
 
 func compareRefs(a, b Ref) int {

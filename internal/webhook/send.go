@@ -17,6 +17,7 @@ import (
 
 	"example.com/holdfast/internal/cloudevent"
 	"example.com/holdfast/internal/outbound"
+	"example.com/holdfast/internal/tracing"
 )
 
 // The outcomes of an attempt.
@@ -127,6 +128,8 @@ func (s *sender) may(ctx context.Context) bool {
 
 func (s *sender) try(ctx context.Context, i *item) {
 	d := s.h.d
+	ctx, span := tracing.Follow(ctx, tracing.Producer, "deliver webhook", i.event.Trace)
+	defer func() { i.end(span) }()
 	i.result.at = d.Now()
 	header, err := s.header(i.message, i.result.at)
 	var response outbound.Response
@@ -147,6 +150,20 @@ func (s *sender) try(ctx context.Context, i *item) {
 	if o := d.Observer.Attempted; o != nil && i.result.tried {
 		o(i.kind, i.result.outcome, i.result.took)
 	}
+}
+
+// end says of an attempt what a tenant may know of it.
+func (i *item) end(span tracing.Span) {
+	if !span.On() {
+		return
+	}
+	span.Text("holdfast.event_type", i.event.Type)
+	span.Text("holdfast.outcome", i.result.outcome)
+	span.Int("holdfast.attempt", int(i.attempts)+1)
+	if !i.result.delivered {
+		span.Fail(i.result.text)
+	}
+	span.End(nil)
 }
 
 func (s *sender) header(m cloudevent.Message, at time.Time) (map[string]string, error) {

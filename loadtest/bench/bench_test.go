@@ -39,7 +39,7 @@ func serveHere(b *testing.B, kind string) (*traffic, *rig.Referee) {
 	require.NoError(b, err)
 	inside, err := startDependencies(b.Context())
 	require.NoError(b, err)
-	s, err := build(b.Context(), cfg, variables(environ), inside)
+	s, err := build(b.Context(), cfg, environ, inside)
 	require.NoError(b, err)
 	require.NoError(b, s.Start(b.Context()))
 	b.Cleanup(func() {

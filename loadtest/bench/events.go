@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -19,6 +21,9 @@ const phaseEvents = "events leave, round"
 // goalEventShare is how much of the rate without events that leave has to be left with them.
 const goalEventShare = 0.85
 
+// goalTracedShare is how much of the rate without traces has to be left with a tenth of them.
+const goalTracedShare = 0.95
+
 // EventCost is what one way of events out costs: the medians of the rounds.
 type EventCost struct {
 	System           string  `json:"system"`
@@ -29,7 +34,29 @@ type EventCost struct {
 }
 
 // eventKinds are the systems that are held beside each other; the first one is what the others are held to.
-func eventKinds() []string { return []string{kindSilent, kindLogged, kindPublished} }
+func eventKinds() []string { return []string{kindSilent, kindLogged, kindPublished, kindTraced} }
+
+// besideOf is what a system sends something to, or "".
+func besideOf(kind string) string {
+	switch kind {
+	case kindPublished:
+		return kindBroker
+	case kindTraced:
+		return kindCollector
+	}
+	return ""
+}
+
+// settingsFor tell a system where that is.
+func settingsFor(kind, addr string) []string {
+	if kind == kindPublished {
+		return []string{"HOLDFAST_NATS_URL=" + addr}
+	}
+	return []string{
+		"OTEL_EXPORTER_OTLP_ENDPOINT=" + addr, "OTEL_TRACES_SAMPLER=parentbased_traceidratio",
+		"OTEL_TRACES_SAMPLER_ARG=0.1",
+	}
+}
 
 // prepare makes the database of a system what its kind says.
 func prepare(ctx context.Context, kind, url string) error {
@@ -80,6 +107,19 @@ func serveBroker(in io.Reader, out io.Writer) error {
 	return errors.Join(answerParent(in, out, b.URL()), b.Close())
 }
 
+// serveCollector is the child that takes traces and throws them away, until in ends.
+func serveCollector(ctx context.Context, in io.Reader, out io.Writer) error {
+	var listen net.ListenConfig
+	socket, err := listen.Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("collector: %w", err)
+	}
+	server := &http.Server{ReadHeaderTimeout: drainMax, Handler: http.HandlerFunc(
+		func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })}
+	go func() { _ = server.Serve(socket) }() // until Close
+	return errors.Join(answerParent(in, out, "http://"+socket.Addr().String()), server.Close())
+}
+
 // left waits until every event is where it has to go, which a phase does not.
 func (s *subject) left(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, drainMax)
@@ -100,15 +140,18 @@ func (s *subject) left(ctx context.Context) error {
 
 // judgeEvents holds each way out to none.
 func (r *Report) judgeEvents() {
-	silent := 0.0
+	silent, logged := 0.0, 0.0
 	for _, kind := range eventKinds() {
 		rates, costs := r.eventRounds(kind)
 		if len(rates) == 0 {
 			return
 		}
 		c := EventCost{System: kind, SettledPerSecond: median(rates), CPU: median(costs)}
-		if kind == kindSilent {
+		switch kind {
+		case kindSilent:
 			silent = c.SettledPerSecond
+		case kindLogged:
+			logged = c.SettledPerSecond
 		}
 		if silent > 0 {
 			c.Share = c.SettledPerSecond / silent
@@ -118,6 +161,12 @@ func (r *Report) judgeEvents() {
 			r.goal("settled by "+kind+", against events that go nowhere",
 				fmt.Sprintf("at least %.0f %%", goalEventShare*100), fmt.Sprintf("%.1f %%", c.Share*100),
 				c.Share >= goalEventShare)
+		}
+		if kind == kindTraced && logged > 0 {
+			share := c.SettledPerSecond / logged
+			r.goal("settled by "+kind+", against "+kindLogged,
+				fmt.Sprintf("at least %.0f %%", goalTracedShare*100), fmt.Sprintf("%.1f %%", share*100),
+				share >= goalTracedShare)
 		}
 	}
 }
@@ -143,7 +192,7 @@ func (r *Report) eventTable(b *strings.Builder) {
 	if len(r.Events) == 0 {
 		return
 	}
-	b.WriteString("What it costs that events leave, medians of the rounds, without the broker itself:\n\n" +
+	b.WriteString("What it costs that events leave, and a tenth of traces, medians of the rounds, without broker and collector:\n\n" +
 		"| system | settled/s | of the first | CPU per transfer, us |\n|---|--:|--:|--:|\n")
 	for _, e := range r.Events {
 		fmt.Fprintf(b, "| %s | %.0f | %.1f %% | %.0f |\n", e.System, e.SettledPerSecond, e.Share*100, e.CPU)

@@ -33,7 +33,7 @@ type subject struct {
 	flow         flow
 	dependencies *dependencies
 	child        *child
-	broker       *child // of a system that publishes
+	beside       *child // what it sends events or traces to, if it does
 	referee      referee
 }
 
@@ -54,11 +54,11 @@ func (r *run) start(ctx context.Context, kind string) (*subject, error) {
 		}
 	}
 	environ := childEnviron(kind, url, r.seeds, s.dependencies)
-	if kind == kindPublished {
-		if s.broker, err = startChild(ctx, r.o, []string{kindVariable + "=" + kindBroker}); err != nil {
+	if beside := besideOf(kind); beside != "" {
+		if s.beside, err = startChild(ctx, r.o, []string{kindVariable + "=" + beside}); err != nil {
 			return nil, errors.Join(err, s.dependencies.close())
 		}
-		environ = append(environ, "HOLDFAST_NATS_URL="+s.broker.addr)
+		environ = append(environ, settingsFor(kind, s.beside.addr)...)
 	}
 	if kind == kindHoldfast && r.o.Profile != "" && !r.profiled {
 		r.profiled = true // one file has one profile: that of the transfers
@@ -77,8 +77,8 @@ func (r *run) start(ctx context.Context, kind string) (*subject, error) {
 func (s *subject) stop(ctx context.Context) error {
 	s.referee.Close(ctx)
 	err := s.child.Stop()
-	if s.broker != nil {
-		err = errors.Join(err, s.broker.Stop())
+	if s.beside != nil {
+		err = errors.Join(err, s.beside.Stop())
 	}
 	return errors.Join(err, s.dependencies.close())
 }

@@ -94,7 +94,7 @@ func (r referee) window(ctx context.Context, f flow, from, to time.Time) (settle
 // Where nothing was ordered, there is no more to say about orders and stock than that there are none.
 func invariantsOf(kind string, f flow) []invariant.Invariant {
 	all := slices.Concat(ledger.Invariants(), transfer.Invariants())
-	if kind == kindLogged || kind == kindPublished {
+	if kind == kindLogged || kind == kindPublished || kind == kindTraced {
 		all = slices.Concat(all, outbox.Invariants())
 	}
 	if f.what == orders {

@@ -222,18 +222,29 @@ func TestEachWayOutIsHeldToNone(t *testing.T) {
 		round(kindSilent, n+1, rates[0])
 		round(kindLogged, n+1, rates[1])
 		round(kindPublished, n+1, rates[1]/2)
+		round(kindTraced, n+1, rates[1])
 	}
 	r.judge()
 	require.Equal(t, []EventCost{
 		{System: kindSilent, SettledPerSecond: 4000, CPU: 400, Share: 1},
 		{System: kindLogged, SettledPerSecond: 3600, CPU: 360, Share: 0.9},
 		{System: kindPublished, SettledPerSecond: 1800, CPU: 180, Share: 0.45},
+		{System: kindTraced, SettledPerSecond: 3600, CPU: 360, Share: 0.9},
 	}, r.Events, "the medians")
 	require.Empty(t, missed(r))
 	require.InDelta(t, 6000, r.HoldfastPerSecond, 0, "these rounds are no part of the rates")
 
 	r = Report{Phases: r.Phases}
-	r.Phases[len(r.Phases)-8].SettledPerSecond = 2000
+	r.Phases[len(r.Phases)-11].SettledPerSecond = 2000
 	r.judge()
 	require.Equal(t, []string{"settled by holdfast, logged, against events that go nowhere"}, missed(r))
+
+	r = Report{Phases: r.Phases}
+	for i := range r.Phases {
+		if r.Phases[i].System == kindTraced {
+			r.Phases[i].SettledPerSecond = 1000
+		}
+	}
+	r.judge()
+	require.Contains(t, missed(r), "settled by holdfast, traced, against holdfast, logged")
 }

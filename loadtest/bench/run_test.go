@@ -76,6 +76,7 @@ func TestAWholeRunMeasuresEveryPhase(t *testing.T) {
 		"holdfast, silent: events leave, round 1, 8 callers",
 		"holdfast, logged: events leave, round 1, 8 callers",
 		"holdfast, published: events leave, round 1, 8 callers",
+		"holdfast, traced: events leave, round 1, 8 callers",
 	} {
 		require.True(t, names[name], "no phase %q in %v", name, names)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"example.com/holdfast/internal/app"
 	"example.com/holdfast/internal/config"
+	"example.com/holdfast/internal/tracing"
 	"example.com/holdfast/loadtest/rig"
 	"example.com/holdfast/loadtest/simdep"
 )
@@ -30,6 +31,9 @@ const (
 	kindLogged    = "holdfast, logged"
 	kindPublished = "holdfast, published"
 	kindBroker    = "broker"
+	// kindTraced is kindLogged with a tenth of its traces sampled, and sent to a kindCollector of its own.
+	kindTraced    = "holdfast, traced"
+	kindCollector = "collector"
 	// kindNaive is the naive path, kindNaiveAccepts its API alone.
 	kindNaive        = "naive"
 	kindNaiveAccepts = "naive-accepts"
@@ -119,8 +123,11 @@ type running interface {
 // Serve is the child: it runs the system that its environment names until in ends. The environment has
 // the form of os.Environ.
 func Serve(ctx context.Context, environ []string, in io.Reader, out io.Writer) error {
-	if variables(environ)[kindVariable] == kindBroker {
+	switch variables(environ)[kindVariable] {
+	case kindBroker:
 		return serveBroker(in, out)
+	case kindCollector:
+		return serveCollector(ctx, in, out)
 	}
 	cfg, err := config.Load(environ)
 	if err != nil {
@@ -132,7 +139,7 @@ func Serve(ctx context.Context, environ []string, in io.Reader, out io.Writer) e
 			return err
 		}
 	}
-	s, err := build(ctx, cfg, variables(environ), inside)
+	s, err := build(ctx, cfg, environ, inside)
 	if err != nil {
 		return errors.Join(err, inside.close())
 	}
@@ -175,12 +182,14 @@ func variables(environ []string) map[string]string {
 }
 
 func build(
-	ctx context.Context, cfg config.Config, vars map[string]string, inside *dependencies,
+	ctx context.Context, cfg config.Config, environ []string, inside *dependencies,
 ) (running, error) {
 	risk, notify := inside.via(&cfg)
+	vars := variables(environ)
 	switch kind := vars[kindVariable]; kind {
 	case kindHoldfast, kindAccepts:
-		return newHoldfast(ctx, cfg, kind == kindHoldfast, risk, notify)
+		via := app.Transports{Risk: risk, Payout: risk, Notify: notify}
+		return newHoldfast(ctx, cfg, kind == kindHoldfast, via, environ)
 	case kindNaive, kindNaiveAccepts:
 		return newNaive(ctx, cfg, naiveOptions{
 			tenant: vars[tenantVariable], key: vars[keyVariable], works: kind == kindNaive,
@@ -195,18 +204,21 @@ func build(
 type holdfast struct {
 	api    *app.API
 	worker *app.Worker
+	traces *tracing.Traces
 }
 
 func newHoldfast(
-	ctx context.Context, cfg config.Config, works bool, risk, notify http.RoundTripper,
+	ctx context.Context, cfg config.Config, works bool, via app.Transports, environ []string,
 ) (*holdfast, error) {
 	env, err := app.NewEnv(cfg, app.Version())
 	if err != nil {
 		return nil, err
 	}
 	h := &holdfast{}
+	if h.traces, err = env.OpenTraces(ctx, "holdfast", environ); err != nil {
+		return nil, err
+	}
 	if works {
-		via := app.Transports{Risk: risk, Payout: risk, Notify: notify}
 		if h.worker, err = app.NewWorker(ctx, cfg, env, via); err != nil {
 			return nil, err
 		}
@@ -220,6 +232,7 @@ func (h *holdfast) Addr() string { return h.api.Addr() }
 
 // Start starts the worker before the API.
 func (h *holdfast) Start(ctx context.Context) error {
+	ctx = h.traces.Into(ctx)
 	if h.worker != nil {
 		if err := h.worker.Start(ctx); err != nil {
 			return err
@@ -234,5 +247,5 @@ func (h *holdfast) Stop(ctx context.Context) error {
 	if h.worker != nil {
 		err = errors.Join(err, h.worker.Stop(ctx))
 	}
-	return err
+	return errors.Join(err, h.traces.Stop(ctx))
 }

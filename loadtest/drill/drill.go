@@ -76,7 +76,7 @@ type variant struct {
 func scenarios() []scenario {
 	return []scenario{
 		slowRisk(), kills(), zombie(), globalLimit(), lostReplies(), noisyTenant(), clockSkew(), rolling(),
-		brownout(), eventsLeave(),
+		brownout(), eventsLeave(), incident(),
 	}
 }
 

@@ -164,7 +164,7 @@ SELECT coalesce((
        (SELECT count(*)
           FROM (SELECT 1 FROM orders o
                  WHERE o.state IN ('pending', 'reserved') AND o.promise_at < statement_timestamp()
-                 LIMIT @overdue_max) AS late)::integer AS overdue;
+                 ORDER BY o.promise_at LIMIT @overdue_max) AS late)::integer AS overdue;
 
 -- SystemOpenByTenant counts for each tenant, the busiest first, the open orders: the most urgent ones, up to a
 -- bound.

@@ -198,9 +198,13 @@ SELECT coalesce((
                        ORDER BY t.promise_at LIMIT 1) AS first
                 ORDER BY first.promise_at LIMIT 1) AS urgent), 0)::float8 AS age_seconds,
        (SELECT count(*)
-          FROM (SELECT 1 FROM transfers t
-                 WHERE t.state IN ('accepted', 'in_review', 'approved', 'settling')
-                   AND t.promise_at < statement_timestamp()
+          FROM (SELECT 1
+                  FROM unnest('{accepted,in_review,approved,settling}'::text[]) AS s (state)
+                 CROSS JOIN LATERAL (
+                       SELECT 1 FROM transfers t
+                        WHERE t.state = s.state AND t.promise_at < statement_timestamp()
+                          AND t.state IN ('accepted', 'in_review', 'approved', 'settling')
+                        ORDER BY t.promise_at LIMIT @overdue_max) AS each
                  LIMIT @overdue_max) AS late)::integer AS overdue;
 
 -- SystemOpenByTenant counts for each tenant, the busiest first, the transfers that wait for us: of each state

@@ -64,8 +64,10 @@ func (b *Bundle) start(tb testing.TB, id string, queues ...string) *Worker {
 		inHand[queue] = transfertest.InHand
 	}
 	var err error
-	w.client, err = jobqueue.NewClient(own, id, inHand, workers,
-		slog.New(slog.DiscardHandler))
+	w.client, err = jobqueue.NewClient(jobqueue.Config{
+		Pool: own, ID: id, InHand: inHand, Workers: workers, Log: slog.New(slog.DiscardHandler),
+		Now: time.Now, //nolint:forbidigo // a test waits by the real clock
+	})
 	require.NoError(tb, err)
 	require.NoError(tb, w.run(tb.Context(), inHand[jobqueue.QueueDB] > 0))
 	tb.Cleanup(func() { _ = w.Stop(context.WithoutCancel(tb.Context())) })

@@ -2,7 +2,6 @@ package transfertest
 
 import (
 	"context"
-	"log/slog"
 	"sync"
 	"testing"
 	"time"
@@ -56,10 +55,13 @@ func NewWorker(tb testing.TB, url string, cfg transfer.Config) *Worker {
 		ID: cfg.Instance, Host: "test", Version: "test", Pool: OpenPool(tb, url), Log: cfg.Log,
 	}
 	var err error
-	w.client, err = jobqueue.NewClient(w.river, cfg.Instance, map[string]int{
-		jobqueue.QueueRisk: InHand, jobqueue.QueuePayout: InHand, jobqueue.QueueNotification: InHand,
-		jobqueue.QueueDB: InHand,
-	}, workers, slog.New(slog.DiscardHandler))
+	w.client, err = jobqueue.NewClient(jobqueue.Config{
+		Pool: w.river, ID: cfg.Instance, Workers: workers, Log: cfg.Log, Now: cfg.Now,
+		InHand: map[string]int{
+			jobqueue.QueueRisk: InHand, jobqueue.QueuePayout: InHand, jobqueue.QueueNotification: InHand,
+			jobqueue.QueueDB: InHand,
+		},
+	})
 	require.NoError(tb, err)
 	return w
 }

@@ -679,7 +679,7 @@ SELECT coalesce((
        (SELECT count(*)
           FROM (SELECT 1 FROM orders o
                  WHERE o.state IN ('pending', 'reserved') AND o.promise_at < statement_timestamp()
-                 LIMIT $1) AS late)::integer AS overdue
+                 ORDER BY o.promise_at LIMIT $1) AS late)::integer AS overdue
 `
 
 type SystemPromisesRow struct {

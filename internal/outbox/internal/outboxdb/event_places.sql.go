@@ -87,7 +87,8 @@ func (q *Queries) FindPlace(ctx context.Context, db DBTX, arg FindPlaceParams) (
 }
 
 const ReadEvents = `-- name: ReadEvents :many
-SELECT e.aggregate_id, e.seq, e.type, e.from_state, e.to_state, e.reason, e.actor, e.cause, e.data, e.at
+SELECT e.aggregate_id, e.seq, e.type, e.from_state, e.to_state, e.reason, e.actor, e.cause, e.trace, e.data,
+       e.at
   FROM (SELECT unnest($1::uuid[]) AS aggregate_id, unnest($2::integer[]) AS seq) u
   JOIN events e ON e.tenant_id = $3 AND e.aggregate_id = u.aggregate_id AND e.seq = u.seq
 `
@@ -107,6 +108,7 @@ type ReadEventsRow struct {
 	Reason      *string
 	Actor       string
 	Cause       *string
+	Trace       *string
 	Data        []byte
 	At          time.Time
 }
@@ -130,6 +132,7 @@ func (q *Queries) ReadEvents(ctx context.Context, db DBTX, arg ReadEventsParams)
 			&i.Reason,
 			&i.Actor,
 			&i.Cause,
+			&i.Trace,
 			&i.Data,
 			&i.At,
 		); err != nil {

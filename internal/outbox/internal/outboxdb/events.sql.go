@@ -13,14 +13,16 @@ import (
 )
 
 const InsertEvents = `-- name: InsertEvents :exec
-INSERT INTO events (tenant_id, aggregate_id, seq, type, from_state, to_state, reason, actor, cause, data, at)
+INSERT INTO events (tenant_id, aggregate_id, seq, type, from_state, to_state, reason, actor, cause, trace,
+                    data, at)
 SELECT u.tenant_id, u.aggregate_id, u.seq, u.type, nullif(u.from_state, ''), u.to_state, nullif(u.reason, ''),
-       u.actor, nullif(u.cause, ''), u.data, $1::timestamptz
+       u.actor, nullif(u.cause, ''), nullif(u.trace, ''), u.data, $1::timestamptz
   FROM (SELECT unnest($2::uuid[]) AS tenant_id, unnest($3::uuid[]) AS aggregate_id,
                unnest($4::integer[]) AS seq, unnest($5::text[]) AS type,
                unnest($6::text[]) AS from_state, unnest($7::text[]) AS to_state,
                unnest($8::text[]) AS reason, unnest($9::text[]) AS actor,
-               unnest($10::text[]) AS cause, unnest($11::json[]) AS data) AS u
+               unnest($10::text[]) AS cause, unnest($11::text[]) AS trace,
+               unnest($12::json[]) AS data) AS u
 `
 
 type InsertEventsParams struct {
@@ -34,11 +36,12 @@ type InsertEventsParams struct {
 	Reasons    []string
 	Actors     []string
 	Causes     []string
+	Traces     []string
 	Data       [][]byte
 }
 
 // InsertEvents stores one row per transition. A second event for a version of an aggregate is a unique
-// violation.
+// violation. Where nothing is traced there is no array of traces, and it is filled up with nulls.
 func (q *Queries) InsertEvents(ctx context.Context, db DBTX, arg InsertEventsParams) error {
 	_, err := db.Exec(ctx, InsertEvents,
 		arg.Now,
@@ -51,13 +54,14 @@ func (q *Queries) InsertEvents(ctx context.Context, db DBTX, arg InsertEventsPar
 		arg.Reasons,
 		arg.Actors,
 		arg.Causes,
+		arg.Traces,
 		arg.Data,
 	)
 	return err
 }
 
 const ListEvents = `-- name: ListEvents :many
-SELECT seq, type, from_state, to_state, reason, actor, cause, data, at
+SELECT seq, type, from_state, to_state, reason, actor, cause, trace, data, at
   FROM events
  WHERE tenant_id = $1 AND aggregate_id = $2 AND seq > $3
  ORDER BY seq
@@ -79,6 +83,7 @@ type ListEventsRow struct {
 	Reason    *string
 	Actor     string
 	Cause     *string
+	Trace     *string
 	Data      []byte
 	At        time.Time
 }
@@ -106,6 +111,7 @@ func (q *Queries) ListEvents(ctx context.Context, db DBTX, arg ListEventsParams)
 			&i.Reason,
 			&i.Actor,
 			&i.Cause,
+			&i.Trace,
 			&i.Data,
 			&i.At,
 		); err != nil {

@@ -25,7 +25,8 @@ const head = `# Errors
 
 A request that is refused gets a problem (RFC 9457, 'application/problem+json'). Programs go by its
 'code'; people read 'detail' and, for each wrong part of the request, 'errors'. 'request_id' names the
-request when you ask for help. The same texts are served at '/problems'.
+request when you ask for help, and 'trace_id' its trace where it is traced. The same texts are served at
+'/problems'.
 
 - **Same key again**: the same request with the same Idempotency-Key may succeed later. Wait for
   'Retry-After' if it is there.
