@@ -6,6 +6,7 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -63,7 +64,13 @@ var (
 	warningBurns  = []burn{{"1d", "2h", "3"}, {"3d", "6h", "1"}}
 	// windows are all that are recorded, and how often: what is long changes slowly and costs much.
 	windows = []struct{ window, interval string }{
-		{"5m", "15s"}, {"30m", "15s"}, {"1h", "15s"}, {"2h", "1m"}, {"6h", "1m"}, {"1d", "5m"}, {"3d", "5m"},
+		{"5m", "15s"},
+		{"30m", "15s"},
+		{"1h", "15s"},
+		{"2h", "1m"},
+		{"6h", "1m"},
+		{"1d", "5m"},
+		{"3d", "5m"},
 		{"30d", "5m"},
 	}
 )
@@ -75,10 +82,11 @@ const operatorsRoutes = `.* /(admin/.*|livez|readyz)|none`
 
 func TestGeneratedRecordingRulesAreCurrent(t *testing.T) {
 	t.Parallel()
-	out := generatedRules + "# docs/slo.md says what is counted and why.\ngroups:\n"
+	var out strings.Builder
+	out.WriteString(generatedRules + "# docs/slo.md says what is counted and why.\ngroups:\n")
 	for _, w := range windows {
-		out += strings.NewReplacer("@w", w.window, "@every", w.interval, "@operators", operatorsRoutes).Replace(
-			`  - name: holdfast_objectives_@w
+		fill := strings.NewReplacer("@w", w.window, "@every", w.interval, "@operators", operatorsRoutes)
+		out.WriteString(fill.Replace(`  - name: holdfast_objectives_@w
     interval: @every
     rules:
       - record: holdfast:promises_bad:increase@w
@@ -98,34 +106,38 @@ func TestGeneratedRecordingRulesAreCurrent(t *testing.T) {
       - record: holdfast:requests_bad:increase@w
         expr: |
           clamp_min(
-            (sum(increase(holdfast_http_request_seconds_count{status=~"5..",route!~"@operators"}[@w])) or vector(0))
-            - (sum(increase(holdfast_requests_shed_total{reason!="rate"}[@w])) or vector(0)), 0)
+            (
+              sum(increase(holdfast_http_request_seconds_count{status=~"5..",route!~"@operators"}[@w]))
+              or vector(0)
+            ) - (sum(increase(holdfast_requests_shed_total{reason!="rate"}[@w])) or vector(0)), 0)
       - record: holdfast:requests_bad:ratio@w
         expr: |
           holdfast:requests_bad:increase@w
           / (sum(increase(holdfast_http_request_seconds_count{route!~"@operators"}[@w])) > 0)
-`)
+`))
 	}
-	compareOrWrite(t, rulesDir+"/recording.rules.yaml", out)
+	compareOrWrite(t, rulesDir+"/recording.rules.yaml", out.String())
 }
 
 func TestGeneratedObjectiveRulesAreCurrent(t *testing.T) {
 	t.Parallel()
-	out := generatedRules + "groups:\n  - name: holdfast_objectives\n    rules:\n"
+	var out strings.Builder
+	out.WriteString(generatedRules + "groups:\n  - name: holdfast_objectives\n    rules:\n")
 	for _, o := range objectives {
-		out += o.rule(t, condition.Critical, criticalBurns, alertAfter)
-		out += o.rule(t, condition.Warning, warningBurns, "15m")
+		out.WriteString(o.rule(t, condition.Critical, criticalBurns, alertAfter))
+		out.WriteString(o.rule(t, condition.Warning, warningBurns, "15m"))
 	}
-	compareOrWrite(t, rulesDir+"/objectives.rules.yaml", out)
+	compareOrWrite(t, rulesDir+"/objectives.rules.yaml", out.String())
 }
 
 func (o objective) rule(t *testing.T, severity condition.Severity, burns []burn, after string) string {
 	t.Helper()
 	parts := make([]string, len(burns))
 	for i, b := range burns {
-		parts[i] = strings.NewReplacer("@metric", "holdfast:"+o.metric, "@labels", o.labels, "@allowed", o.allowed,
-			"@long", b.long, "@short", b.short, "@factor", b.factor, "@least", fmt.Sprint(burnMinBad)).Replace(
-			`          (
+		fill := strings.NewReplacer("@metric", "holdfast:"+o.metric, "@labels", o.labels,
+			"@allowed", o.allowed, "@long", b.long, "@short", b.short, "@factor", b.factor,
+			"@least", strconv.Itoa(burnMinBad))
+		parts[i] = fill.Replace(`          (
             @metric:ratio@long@labels > @factor * @allowed
             and @metric:ratio@short@labels > @factor * @allowed
             and @metric:increase@long@labels >= @least
@@ -141,30 +153,32 @@ func (o objective) rule(t *testing.T, severity condition.Severity, burns []burn,
           description: |
             %s of them go wrong, more than the objective bears over 30 days.
           runbook_url: %s
-`, o.alert, strings.Join(parts, "          or\n"), after, severity, o.what, "{{ $value | humanizePercentage }}",
-		runbookURL(t, "docs/runbooks/"+o.runbook+".md"))
+`, o.alert, strings.Join(parts, "          or\n"), after, severity, o.what,
+		"{{ $value | humanizePercentage }}", runbookURL(t, "docs/runbooks/"+o.runbook+".md"))
 }
 
 // alertOf is the name of a condition's alert.
 func alertOf(c condition.Condition) string {
-	name := "Holdfast"
-	for word := range strings.SplitSeq(c.Name, "_") {
-		name += strings.ToUpper(word[:1]) + word[1:]
+	words := strings.Split(c.Name, "_")
+	for i, word := range words {
+		words[i] = strings.ToUpper(word[:1]) + word[1:]
 	}
-	return name
+	return "Holdfast" + strings.Join(words, "")
 }
 
 // runbookURL is where a page is read: at the module's path, which a fork gives its own name.
 func runbookURL(t *testing.T, page string) string {
 	t.Helper()
-	return "https://" + regexp.MustCompile(`(?m)^module (\S+)$`).FindStringSubmatch(read(t, "go.mod"))[1] + "/" + page
+	module := regexp.MustCompile(`(?m)^module (\S+)$`).FindStringSubmatch(read(t, "go.mod"))[1]
+	return "https://" + module + "/" + page
 }
 
 func TestGeneratedConditionRulesAreCurrent(t *testing.T) {
 	t.Parallel()
-	out := generatedRules + "groups:\n  - name: holdfast_conditions\n    rules:\n"
+	var out strings.Builder
+	out.WriteString(generatedRules + "groups:\n  - name: holdfast_conditions\n    rules:\n")
 	for _, c := range condition.All() {
-		out += fmt.Sprintf(`      - alert: %s
+		fmt.Fprintf(&out, `      - alert: %s
         expr: max by (condition, subject) (holdfast_condition_active{condition="%s"}) > 0
         for: %s
         labels: {severity: %s}
@@ -175,18 +189,20 @@ func TestGeneratedConditionRulesAreCurrent(t *testing.T) {
           runbook_url: %s
 `, alertOf(c), c.Name, alertAfter, c.Severity, c.Title, c.Text, runbookURL(t, c.Runbook()))
 	}
-	compareOrWrite(t, rulesDir+"/conditions.rules.yaml", out)
+	compareOrWrite(t, rulesDir+"/conditions.rules.yaml", out.String())
 }
 
 // TestGeneratedConditionRuleTestsAreCurrent writes for each condition: it holds and the alert fires, two
 // processes see it and there is one alert, it holds for a moment and there is none.
 func TestGeneratedConditionRuleTestsAreCurrent(t *testing.T) {
 	t.Parallel()
-	out := generatedRules + "rule_files: [../conditions.rules.yaml]\nevaluation_interval: 5s\ntests:\n"
+	var out strings.Builder
+	out.WriteString(generatedRules +
+		"rule_files: [../conditions.rules.yaml]\nevaluation_interval: 5s\ntests:\n")
 	for _, c := range condition.All() {
-		out += strings.NewReplacer("@alert", alertOf(c), "@condition", c.Name, "@severity", string(c.Severity),
-			"@title", c.Title, "@text", c.Text, "@url", runbookURL(t, c.Runbook())).Replace(
-			`  - name: '@condition: what holds fires once, a blip and a system that is well do not'
+		fill := strings.NewReplacer("@alert", alertOf(c), "@condition", c.Name, "@severity",
+			string(c.Severity), "@title", c.Title, "@text", c.Text, "@url", runbookURL(t, c.Runbook()))
+		out.WriteString(fill.Replace(`  - name: '@condition: what holds fires once, a blip does not'
     interval: 5s
     input_series:
       - series: holdfast_condition_active{condition="@condition",subject="it",instance="worker-1"}
@@ -208,9 +224,9 @@ func TestGeneratedConditionRuleTestsAreCurrent(t *testing.T) {
                 @text
               runbook_url: @url
       - {alertname: @alert, eval_time: 8m, exp_alerts: []}
-`)
+`))
 	}
-	compareOrWrite(t, rulesDir+"/tests/conditions.yaml", out)
+	compareOrWrite(t, rulesDir+"/tests/conditions.yaml", out.String())
 }
 
 // rule is one of the rules that Prometheus evaluates.
@@ -281,6 +297,8 @@ func TestEveryAlertSaysWhatItIsAndWhereToRead(t *testing.T) {
 }
 
 // ruleTests is the part of a file for promtool that says which alerts it expects.
+//
+//nolint:tagliatelle // the names are promtool's
 type ruleTests struct {
 	Tests []struct {
 		Alerts []struct {

@@ -45,7 +45,8 @@ func parsed(t *testing.T, command string) error {
 	for _, m := range word.FindAllStringSubmatch(command, -1) {
 		args = append(args, m[1]+m[2])
 	}
-	k, err := kong.New(&cli{}, kong.Vars{"version": "", "data": ""}, kong.BindTo(t.Context(), (*context.Context)(nil)))
+	k, err := kong.New(&cli{}, kong.Vars{"version": "", "data": ""},
+		kong.BindTo(t.Context(), (*context.Context)(nil)))
 	require.NoError(t, err)
 	if _, err = k.Parse(args); err != nil && (strings.HasPrefix(err.Error(), "missing flags") ||
 		strings.HasPrefix(err.Error(), `expected "<`)) {

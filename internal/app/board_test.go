@@ -165,7 +165,8 @@ func TestALookSeesTheWorkOfTheDatabase(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.New(t)
 	o := &Operations{
-		pool: pool, doors: &doors{}, transfers: graveyard{}, orders: orderGraveyard{}, webhooks: hookGraveyard{},
+		pool: pool, doors: &doors{}, transfers: graveyard{}, orders: orderGraveyard{},
+		webhooks: hookGraveyard{},
 	}
 	wrong, err := o.Wrong(t.Context(), time.Now())
 	require.NoError(t, err)
@@ -189,7 +190,8 @@ VALUES ('order', gen_random_uuid(), gen_random_uuid(), 3, 'transfer.settled', 'o
 	require.NoError(t, err)
 	require.Equal(t, []condition.Active{
 		{Condition: condition.InboxBehind, Subject: "order"},
-		{Condition: condition.DeadLetters, Subject: "job"}, {Condition: condition.QueueOld, Subject: riskAPI},
+		{Condition: condition.DeadLetters, Subject: "job"},
+		{Condition: condition.QueueOld, Subject: riskAPI},
 	}, wrong)
 
 	_, err = pool.Exec(t.Context(), "ALTER TABLE deliveries RENAME TO elsewhere")

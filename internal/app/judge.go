@@ -19,8 +19,8 @@ const (
 	inboxBehindAfter   = 10 * time.Second
 	sinkBehindAfter    = time.Minute
 	givenUpWithin      = time.Hour
-	// standardLanes are those in which somebody waits for the work. A single tenant that brings much is in the
-	// last of them, so that one counts too; notifications are behind them.
+	// standardLanes are those in which somebody waits for the work. A single tenant that brings much is in
+	// the last of them, so that one counts too; notifications are behind them.
 	standardLanes = fairshare.Third
 )
 

@@ -25,15 +25,18 @@ func aged(seconds ...int) map[string]lanes {
 func TestALookIsJudgedByItsLimits(t *testing.T) {
 	t.Parallel()
 	behind := func(d time.Duration) map[string]time.Duration { return map[string]time.Duration{"it": d} }
+	old := []verdict{{condition.QueueOld, riskAPI}}
 	for name, c := range map[string]struct {
 		seen figures
 		want []verdict
 	}{
-		"drained":                    {seen: figures{ready: aged(0, 0, 0, 0), overdue: map[string]int{"transfer": 0}}},
+		"drained": {
+			seen: figures{ready: aged(0, 0, 0, 0), overdue: map[string]int{"transfer": 0}},
+		},
 		"nothing seen":               {},
 		"a queue in use":             {seen: figures{ready: aged(5, 5, 5, 0)}},
-		"an old queue":               {figures{ready: aged(6, 0, 0, 0)}, []verdict{{condition.QueueOld, riskAPI}}},
-		"a lane behind":              {figures{ready: aged(0, 0, 6, 0)}, []verdict{{condition.QueueOld, riskAPI}}},
+		"an old queue":               {figures{ready: aged(6, 0, 0, 0)}, old},
+		"a lane behind":              {figures{ready: aged(0, 0, 6, 0)}, old},
 		"work that nobody waits for": {seen: figures{ready: aged(0, 0, 0, 3600)}},
 		"late": {
 			figures{overdue: map[string]int{"transfer": 0, "order": 1}},
@@ -42,7 +45,9 @@ func TestALookIsJudgedByItsLimits(t *testing.T) {
 		"a relay at work":  {seen: figures{outbox: 10 * time.Second}},
 		"a stalled outbox": {figures{outbox: 11 * time.Second}, []verdict{{condition.OutboxStalled, ""}}},
 		"a sink at work":   {seen: figures{sinks: behind(time.Minute)}},
-		"a sink behind":    {figures{sinks: behind(61 * time.Second)}, []verdict{{condition.SinkBehind, "it"}}},
+		"a sink behind": {
+			figures{sinks: behind(61 * time.Second)}, []verdict{{condition.SinkBehind, "it"}},
+		},
 		"an inbox at work": {seen: figures{consumers: behind(10 * time.Second)}},
 		"an inbox behind": {
 			figures{consumers: behind(11 * time.Second)}, []verdict{{condition.InboxBehind, "it"}},
@@ -52,13 +57,16 @@ func TestALookIsJudgedByItsLimits(t *testing.T) {
 			[]verdict{{condition.WebhooksFailing, "disabled"}},
 		},
 		"given up": {
-			figures{givenUp: map[string]time.Time{"job": noon.Add(-59 * time.Minute), "order": noon.Add(-time.Hour)}},
+			figures{givenUp: map[string]time.Time{
+				"job": noon.Add(-59 * time.Minute), "order": noon.Add(-time.Hour),
+			}},
 			[]verdict{{condition.DeadLetters, "job"}},
 		},
 		"all at once": {
 			figures{ready: aged(9), overdue: map[string]int{"transfer": 1}, outbox: time.Hour},
 			[]verdict{
-				{condition.OutboxStalled, ""}, {condition.PromisesLate, "transfer"},
+				{condition.OutboxStalled, ""},
+				{condition.PromisesLate, "transfer"},
 				{condition.QueueOld, riskAPI},
 			},
 		},
@@ -80,9 +88,14 @@ func watched(j *judge, looks ...figures) []bool {
 
 func TestAConditionBeginsAndEndsAfterLooksInARow(t *testing.T) {
 	t.Parallel()
-	old, well := figures{ready: aged(9)}, figures{ready: aged(0)}
+	looks := make([]figures, 16)
+	for i, looked := range "-oo-ooo--o------" { // o is a look at an old queue
+		if looked == 'o' {
+			looks[i].ready = aged(9)
+		}
+	}
 	j := newJudge(noon)
-	got := watched(j, well, old, old, well, old, old, old, well, well, old, well, well, well, well, well, well)
+	got := watched(j, looks...)
 	want := make([]bool, 16)
 	for i := 6; i < 14; i++ { // from the third in a row on, until the fifth in a row without
 		want[i] = true

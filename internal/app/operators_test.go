@@ -7,12 +7,17 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"example.com/holdfast/internal/config"
 )
+
+// conditionWait bounds how long a condition may take to begin on a slow machine; it takes three seconds.
+const conditionWait = 30 * time.Second
 
 const callbackSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -132,4 +137,46 @@ func TestOperatorsSeeAndSetTheLimitsOfARunningSystem(t *testing.T) {
 	for _, path := range []string{"/admin/v1/queues", "/admin/v1/dead-letters"} {
 		answer[map[string]any](t, s.asOperator(t, http.MethodGet, path, ""), http.StatusOK)
 	}
+}
+
+func TestOperatorsSeeWhatIsWrongInARunningSystem(t *testing.T) {
+	t.Parallel()
+	var url string
+	s := start(t, func(c *config.Config) { url = c.DatabaseURL })
+	type status struct {
+		Overall    string `json:"overall"`
+		Instance   string `json:"instance"`
+		Version    string `json:"version"`
+		Ready      bool   `json:"ready"`
+		Conditions []struct {
+			Name    string    `json:"name"`
+			Subject string    `json:"subject"`
+			Runbook string    `json:"runbook"`
+			Since   time.Time `json:"since"`
+		} `json:"conditions"`
+	}
+	look := func() status {
+		return answer[status](t, s.asOperator(t, http.MethodGet, "/admin/v1/status", ""), http.StatusOK)
+	}
+	well := look()
+	require.Equal(t, "ok", well.Overall)
+	require.Equal(t, "test", well.Version)
+	require.NotEmpty(t, well.Instance)
+	require.True(t, well.Ready)
+
+	pool, err := pgxpool.New(t.Context(), url)
+	require.NoError(t, err)
+	defer pool.Close()
+	_, err = pool.Exec(t.Context(), `
+INSERT INTO river_job (args, kind, max_attempts, queue, state, attempt, finalized_at)
+VALUES ('{}', 'transfer_screen', 3, 'risk_api', 'discarded', 3, now())`)
+	require.NoError(t, err)
+	begun := func() bool { return look().Overall == "warning" }
+	require.Eventually(t, begun, conditionWait, conditionWait/1000)
+	wrong := look().Conditions
+	require.Len(t, wrong, 1)
+	require.Equal(t, "dead_letters", wrong[0].Name)
+	require.Equal(t, "job", wrong[0].Subject)
+	require.Equal(t, "docs/runbooks/dead-letters.md", wrong[0].Runbook)
+	require.WithinDuration(t, time.Now(), wrong[0].Since, conditionWait)
 }

@@ -115,8 +115,9 @@ func (w *Worker) Checks() []httpapi.Check {
 func (w *Worker) ListenAdmin() {
 	handler := httpapi.NewAdmin(httpapi.Config{
 		Keys: tenancy.NewService(w.ops, w.env.Now), Transfers: w.transfers, Checks: w.Checks(),
-		Dependencies: w.operators, Backlog: w.operators, Self: selfOf(w.env), Webhooks: newWebhooks(w.cfg, w.env, w.ops),
-		Metrics: w.env.Metrics, Now: w.env.Now, Log: w.env.Log,
+		Dependencies: w.operators, Backlog: w.operators, Self: selfOf(w.env),
+		Webhooks: newWebhooks(w.cfg, w.env, w.ops),
+		Metrics:  w.env.Metrics, Now: w.env.Now, Log: w.env.Log,
 	})
 	w.admin = newListener("worker's admin listener", w.cfg.AdminAddr, withMetrics(handler, w.env), w.env)
 }

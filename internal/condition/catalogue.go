@@ -17,8 +17,8 @@ var (
 		Title: "A dependency has been used to its limit for a while",
 		Text: "Calls in flight and waiting have been at 90 % of the effective limit or more for 30 " +
 			"seconds. Work for this dependency queues. If the effective limit is below the cap, the " +
-			"dependency is overloaded; if not, the limit is too small for the load or the dependency " +
-			"has become slow.",
+			"dependency is overloaded; if not, the limit is too small for the load or the dependency has " +
+			"become slow.",
 		Severity: Warning,
 	}
 	BreakerOpen = Condition{
@@ -39,9 +39,9 @@ var (
 	WebhooksFailing = Condition{
 		Name:  "webhooks_failing",
 		Title: "Webhook endpoints take nothing",
-		Text: "At least one endpoint of a tenant has taken nothing for a while, or was disabled for it; the " +
-			"subject says which of the two. Its events wait and others are not held up. Most often it is the " +
-			"receiver: the list of failing endpoints has its last error.",
+		Text: "At least one endpoint of a tenant has taken nothing for a while, or was disabled for it; " +
+			"the subject says which of the two. Its events wait and others are not held up. Most often it " +
+			"is the receiver: the list of failing endpoints has its last error.",
 		Severity: Warning,
 	}
 )
@@ -54,53 +54,55 @@ var (
 		Name:  "queue_old",
 		Title: "Due work waits for a worker",
 		Text: "The oldest due job of a queue has waited for more than 5 seconds, in a lane that somebody " +
-			"waits for. Delayed and repeated jobs count only once they are due. Look at whether workers run, " +
-			"and whether the dependency of the queue is slow or saturated.",
+			"waits for. Delayed and repeated jobs count only once they are due. Look at whether workers " +
+			"run, and whether the dependency of the queue is slow or saturated.",
 		Severity: Warning,
 	}
 	PromisesLate = Condition{
 		Name:  "promises_late",
 		Title: "Something is open past its promise",
-		Text: "A client was promised an end that has not come, and the sweeper that ends what is late has not " +
-			"ended it either. Look at the oldest of them, at its attempts, and at whether workers run.",
+		Text: "A client was promised an end that has not come, and the sweeper that ends what is late has " +
+			"not ended it either. Look at the oldest of them, at its attempts, and at whether workers " +
+			"run.",
 		Severity: Critical,
 	}
 	OutboxStalled = Condition{
 		Name:  "outbox_stalled",
 		Title: "Events do not get into the log",
-		Text: "The oldest event has waited for more than 10 seconds for its place in the log. Nobody hears of " +
-			"anything new: feed, webhooks and broker all read the log. Look at whether a worker runs, since " +
-			"the relay is in each of them, and at what holds its lock.",
+		Text: "The oldest event has waited for more than 10 seconds for its place in the log. Nobody hears " +
+			"of anything new: feed, webhooks and broker all read the log. Look at whether a worker runs, " +
+			"since the relay is in each of them, and at what holds its lock.",
 		Severity: Critical,
 	}
 	SinkBehind = Condition{
 		Name:  "sink_behind",
 		Title: "A sink is behind the log",
-		Text: "The oldest event that a sink has not sent has been in the log for more than 60 seconds. Look " +
-			"at what the sink sends to, and at the errors of its rounds.",
+		Text: "The oldest event that a sink has not sent has been in the log for more than 60 seconds. " +
+			"Look at what the sink sends to, and at the errors of its rounds.",
 		Severity: Warning,
 	}
 	InboxBehind = Condition{
 		Name:  "inbox_behind",
 		Title: "A part of this program does not handle its events",
-		Text: "The oldest delivery of a consumer in the program has been due for more than 10 seconds. Orders " +
-			"wait for the end of their payments by it. Look at the queue db, and at deliveries that fail.",
+		Text: "The oldest delivery of a consumer in the program has been due for more than 10 seconds. " +
+			"Orders wait for the end of their payments by it. Look at the queue db, and at deliveries " +
+			"that fail.",
 		Severity: Critical,
 	}
 	DeadLetters = Condition{
 		Name:  "dead_letters",
 		Title: "Something was given up in the last hour",
-		Text: "After its last attempt a transfer, an order, a delivery, a job or an event for a webhook was " +
-			"given up; the subject says which kind. Nobody tries it again by itself. The dead letters say " +
-			"what came of the last attempt.",
+		Text: "After its last attempt a transfer, an order, a delivery, a job or an event for a webhook " +
+			"was given up; the subject says which kind. Nobody tries it again by itself. The dead letters " +
+			"say what came of the last attempt.",
 		Severity: Warning,
 	}
 	DatabaseSilent = Condition{
 		Name:  "database_silent",
 		Title: "The database has not answered for a while",
-		Text: "For more than 10 seconds this process could not look at how work fares. What is said of queues, " +
-			"promises and events is what was seen last, and may be worse by now. Look at the database, and " +
-			"at the network between.",
+		Text: "For more than 10 seconds this process could not look at how work fares. What is said of " +
+			"queues, promises and events is what was seen last, and may be worse by now. Look at the " +
+			"database, and at the network between.",
 		Severity: Critical,
 	}
 )
@@ -112,22 +114,22 @@ var (
 	Drift = Condition{
 		Name:  "drift",
 		Title: "A process does not run what it was released as",
-		Text: "Not judged yet. It will mean that program, settings or schema of a process are not those of its " +
-			"signed manifest, or not those of its peers. It will name what differs.",
+		Text: "Not judged yet. It will mean that program, settings or schema of a process are not those of " +
+			"its signed manifest, or not those of its peers. It will name what differs.",
 		Severity: Critical,
 	}
 	Quarantine = Condition{
 		Name:  "quarantine",
 		Title: "A process has taken itself out of service",
-		Text: "Not judged yet. It will mean that a process is not ready and fetches no work, since it drifted " +
-			"from its manifest for too long.",
+		Text: "Not judged yet. It will mean that a process is not ready and fetches no work, since it " +
+			"drifted from its manifest for too long.",
 		Severity: Critical,
 	}
 	OverrideActive = Condition{
 		Name:  "override_active",
 		Title: "A person has overridden a setting for a while",
-		Text: "Not judged yet. It will mean that something is not as it was released because a person said so, " +
-			"until when, and why.",
+		Text: "Not judged yet. It will mean that something is not as it was released because a person said " +
+			"so, until when, and why.",
 		Severity: Warning,
 	}
 )

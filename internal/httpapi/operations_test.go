@@ -38,7 +38,8 @@ func TestOperatorsSeeHowTheDependenciesAre(t *testing.T) {
 		 "door":{"breaker":"open","breaker_since":"2026-11-22T12:00:00Z","in_flight":1,"waiting":3,"limit":2,
 		         "places":5,"p95_ms":830},
 		 "conditions":[{"name":"breaker_open","subject":"risk_api","severity":"critical","title":"It fails",
-		                "text":"Look at it.","runbook":"docs/runbooks/breaker-open.md","since":"2026-11-22T12:00:00Z"}]}]}`, a.text)
+		                "text":"Look at it.","runbook":"docs/runbooks/breaker-open.md",
+		                "since":"2026-11-22T12:00:00Z"}]}]}`, a.text)
 }
 
 func TestOperatorsSeeWhatWaitsAndWhatWasGivenUp(t *testing.T) {

@@ -62,8 +62,8 @@ func renderConditions(active []condition.Active) []adminapi.Condition {
 	for i, a := range active {
 		c := a.Condition
 		out[i] = adminapi.Condition{
-			Name: c.Name, Subject: a.Subject, Severity: adminapi.ConditionSeverity(c.Severity), Title: c.Title,
-			Text: c.Text, Runbook: c.Runbook(), Since: a.Since.UTC(),
+			Name: c.Name, Subject: a.Subject, Severity: adminapi.ConditionSeverity(c.Severity),
+			Title: c.Title, Text: c.Text, Runbook: c.Runbook(), Since: a.Since.UTC(),
 		}
 	}
 	return out
