@@ -192,7 +192,8 @@ func (r *Report) eventTable(b *strings.Builder) {
 	if len(r.Events) == 0 {
 		return
 	}
-	b.WriteString("What it costs that events leave, and a tenth of traces, medians of the rounds, without broker and collector:\n\n" +
+	b.WriteString("What it costs that events leave, and a tenth of traces; medians, without broker and " +
+		"collector:\n\n" +
 		"| system | settled/s | of the first | CPU per transfer, us |\n|---|--:|--:|--:|\n")
 	for _, e := range r.Events {
 		fmt.Fprintf(b, "| %s | %.0f | %.1f %% | %.0f |\n", e.System, e.SettledPerSecond, e.Share*100, e.CPU)

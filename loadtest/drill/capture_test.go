@@ -16,7 +16,8 @@ func captured() *capture {
 	c := &capture{series: map[string][]string{}}
 	begin := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for look, text := range []string{
-		"# HELP x y\nholdfast_a{k=\"v 1\"} 1\nholdfast_b 2\ngo_c 3\n", "", "holdfast_a{k=\"v 1\"} 4\nholdfast_b 5\n",
+		"# HELP x y\nholdfast_a{k=\"v 1\"} 1\nholdfast_b 2\ngo_c 3\n", "",
+		"holdfast_a{k=\"v 1\"} 4\nholdfast_b 5\n",
 	} {
 		c.begin(begin.Add(time.Duration(look) * captureEvery))
 		c.note([]byte(text), `job="j"`)
