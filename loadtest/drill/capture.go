@@ -132,7 +132,8 @@ func (s *stage) endCapture(c *capture) {
 	}
 }
 
-// sum adds up the last values of series that have a name and labels, in the last look before a time.
+// sum adds up the last values that series with a name and labels had until a time. A look may have a gap, or
+// still be under way.
 func (c *capture) sum(before time.Time, name string, labels ...string) float64 {
 	look := len(c.at) - 1
 	for look > 0 && c.at[look].After(before) {
@@ -140,14 +141,17 @@ func (c *capture) sum(before time.Time, name string, labels ...string) float64 {
 	}
 	total := 0.0
 	for series, values := range c.series {
-		if !strings.HasPrefix(series, name+"{") || look >= len(values) {
+		if !strings.HasPrefix(series, name+"{") {
 			continue
 		}
 		if slices.ContainsFunc(labels, func(l string) bool { return !strings.Contains(series, l) }) {
 			continue
 		}
-		if v, err := strconv.ParseFloat(values[look], 64); err == nil {
-			total += v
+		for i := min(look, len(values)-1); i >= 0; i-- {
+			if v, err := strconv.ParseFloat(values[i], 64); err == nil {
+				total += v
+				break
+			}
 		}
 	}
 	return total
