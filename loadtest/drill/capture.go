@@ -6,9 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -72,21 +70,6 @@ func (s *stage) captures(ctx context.Context) *capture {
 		}
 	})
 	return c
-}
-
-func fetchMetrics(ctx context.Context, client *http.Client, addr string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, scrapeMax)
-	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/metrics", nil)
-	if err != nil {
-		return nil, err
-	}
-	answer, err := client.Do(r)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = answer.Body.Close() }() // it has been read
-	return io.ReadAll(answer.Body)
 }
 
 // begin begins a look.

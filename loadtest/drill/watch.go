@@ -2,6 +2,7 @@ package drill
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -149,18 +150,27 @@ func (s *stage) total(ctx context.Context, name, label string) float64 {
 
 // scrape reads a metric of one process; false if it does not answer or has no such metric.
 func scrape(ctx context.Context, client *http.Client, addr, name, label string) (float64, bool) {
+	text, err := fetchMetrics(ctx, client, addr)
+	if err != nil {
+		return 0, false
+	}
+	return readMetric(bytes.NewReader(text), name, label)
+}
+
+// fetchMetrics reads all metrics of one process.
+func fetchMetrics(ctx context.Context, client *http.Client, addr string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, scrapeMax)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/metrics", nil)
 	if err != nil {
-		return 0, false
+		return nil, err
 	}
 	answer, err := client.Do(r)
 	if err != nil {
-		return 0, false
+		return nil, err
 	}
 	defer func() { _ = answer.Body.Close() }() // it has been read
-	return readMetric(answer.Body, name, label)
+	return io.ReadAll(answer.Body)
 }
 
 // readMetric adds up the samples of a metric in the text format that have a label.
