@@ -49,7 +49,8 @@ func endpointsOf(rows []webhookdb.WebhookEndpoints) []Endpoint {
 	return endpoints
 }
 
-// Failing reads the endpoints of all tenants that have got nothing for a while, the longest first.
+// Failing reads the endpoints of all tenants that have got nothing for a while or are disabled, the longest
+// first.
 func (s *Service) Failing(ctx context.Context, limit int) ([]Endpoint, error) {
 	rows, err := s.q.SystemFailingEndpoints(ctx, s.pool, pageSize(limit))
 	if err != nil {

@@ -61,9 +61,16 @@ UPDATE webhook_endpoints e SET next_at = least(e.next_at, @now::timestamptz)
 -- name: DeleteEndpoint :exec
 DELETE FROM webhook_endpoints e WHERE e.tenant_id = @tenant_id AND e.id = @id;
 
--- SystemFailingEndpoints reads the endpoints of all tenants that have got nothing for a while, the longest first.
+-- SystemFailingEndpoints reads the endpoints of all tenants that have got nothing for a while or are disabled, the
+-- longest first. A receiver that is gone may have been well until it said so.
 -- name: SystemFailingEndpoints :many
-SELECT * FROM webhook_endpoints e WHERE e.failing_since IS NOT NULL ORDER BY e.failing_since LIMIT @page_size;
+SELECT e.* FROM webhook_endpoints e
+ WHERE e.id IN ((SELECT f.id FROM webhook_endpoints f
+                  WHERE f.failing_since IS NOT NULL ORDER BY f.failing_since LIMIT @page_size)
+                UNION
+                (SELECT d.id FROM webhook_endpoints d
+                  WHERE d.status = 'disabled' ORDER BY d.updated_at LIMIT @page_size))
+ ORDER BY coalesce(e.failing_since, e.updated_at), e.id LIMIT @page_size;
 
 -- SystemCountEndpoints counts those that fail, those that are disabled, and the dead events of all, each up to
 -- @most.

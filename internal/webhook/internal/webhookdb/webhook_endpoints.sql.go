@@ -702,10 +702,17 @@ func (q *Queries) SystemCountEndpoints(ctx context.Context, db DBTX, most int32)
 }
 
 const SystemFailingEndpoints = `-- name: SystemFailingEndpoints :many
-SELECT id, tenant_id, url, description, types, status, status_reason, secret_version, previous_until, place, backlog, failures, failing_since, probes, last_error, next_at, holder, claims, held_until, created_at, updated_at FROM webhook_endpoints e WHERE e.failing_since IS NOT NULL ORDER BY e.failing_since LIMIT $1
+SELECT e.id, e.tenant_id, e.url, e.description, e.types, e.status, e.status_reason, e.secret_version, e.previous_until, e.place, e.backlog, e.failures, e.failing_since, e.probes, e.last_error, e.next_at, e.holder, e.claims, e.held_until, e.created_at, e.updated_at FROM webhook_endpoints e
+ WHERE e.id IN ((SELECT f.id FROM webhook_endpoints f
+                  WHERE f.failing_since IS NOT NULL ORDER BY f.failing_since LIMIT $1)
+                UNION
+                (SELECT d.id FROM webhook_endpoints d
+                  WHERE d.status = 'disabled' ORDER BY d.updated_at LIMIT $1))
+ ORDER BY coalesce(e.failing_since, e.updated_at), e.id LIMIT $1
 `
 
-// SystemFailingEndpoints reads the endpoints of all tenants that have got nothing for a while, the longest first.
+// SystemFailingEndpoints reads the endpoints of all tenants that have got nothing for a while or are disabled, the
+// longest first. A receiver that is gone may have been well until it said so.
 func (q *Queries) SystemFailingEndpoints(ctx context.Context, db DBTX, pageSize int32) ([]WebhookEndpoints, error) {
 	rows, err := db.Query(ctx, SystemFailingEndpoints, pageSize)
 	if err != nil {
