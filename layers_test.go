@@ -49,8 +49,8 @@ var layers = []layer{
 	{
 		"mechanism",
 		[]string{
-			"internal/broker", "internal/cloudevent", "internal/idempotency", "internal/outbox",
-			"internal/tenancy", "internal/webhook",
+			"internal/broker", "internal/cloudevent", "internal/idempotency", "internal/mode",
+			"internal/outbox", "internal/tenancy", "internal/webhook",
 		},
 		[]string{"leaf", "platform", "mechanism"},
 	},

@@ -297,8 +297,6 @@ func TestEveryAlertSaysWhatItIsAndWhereToRead(t *testing.T) {
 }
 
 // ruleTests is the part of a file for promtool that says which alerts it expects.
-//
-//nolint:tagliatelle // the names are promtool's
 type ruleTests struct {
 	Tests []struct {
 		Alerts []struct {

@@ -56,6 +56,8 @@ func NewAPI(ctx context.Context, cfg config.Config, env Env, further ...httpapi.
 	operators := operationsOf(a.ops, a.transfers, a.orders, env.doors)
 	a.sampler = newSampler(a.ops, env)
 	a.sampler.then = newWatchman(env, operators.lastGivenUp).judge
+	a.sampler.governor = newGovernor(a.ops, env, a.sampler)
+	env.tally.add(a.domain)
 	parts := httpapi.Config{
 		Keys: tenancy.NewService(a.domain, env.Now), Accounts: ledger.NewService(a.domain),
 		Transfers: waitingTransfers{a.transfers, untilEnd(ending, a.transfers.Wait, a.transfers.Get)},
@@ -66,10 +68,10 @@ func NewAPI(ctx context.Context, cfg config.Config, env Env, further ...httpapi.
 		PayoutCallbackSecret: cfg.PayoutCallbackSecret, Dependencies: operators, Backlog: operators,
 		Feed: a.feed, Encode: newEncoder(cfg, a.transfers, a.orders).Encode, Ending: ending.Done(),
 		Webhooks: newWebhooks(cfg, env, a.domain), Self: selfOf(env),
-		Metrics: env.Metrics, Now: env.Now, Log: env.Log,
+		Metrics: countedRequests{env.Metrics, env.tally}, Now: env.Now, Log: env.Log,
 	}
 	a.public = newListener("public API", cfg.Addr, httpapi.New(parts), env)
-	parts.Keys = tenancy.NewService(a.ops, env.Now)
+	parts.Keys, parts.Mode = tenancy.NewService(a.ops, env.Now), nil
 	a.admin = newListener("admin API", cfg.AdminAddr, withMetrics(httpapi.NewAdmin(parts), env), env)
 	return a, nil
 }
@@ -149,7 +151,7 @@ func (a *API) Stop(ctx context.Context) error {
 	a.orders.Stop()
 	a.transfers.Stop()
 	err = errors.Join(err, a.admin.stop(ctx))
-	a.sampler.stop()
+	a.sampler.stop(ctx)
 	a.domain.Close()
 	a.ops.Close()
 	return err

@@ -18,7 +18,9 @@ import (
 	"github.com/google/uuid"
 	"github.com/lmittmann/tint"
 
+	"example.com/holdfast/internal/condition"
 	"example.com/holdfast/internal/config"
+	"example.com/holdfast/internal/mode"
 	"example.com/holdfast/internal/telemetry"
 	"example.com/holdfast/internal/tracing"
 )
@@ -37,6 +39,9 @@ type Env struct {
 	board *board
 	// sampled says that a part of this process looks at what waits in the database.
 	sampled *atomic.Bool
+	// mode is what the process acts by, and tally what it has measured for those who judge it.
+	mode  *mode.Current
+	tally *tally
 }
 
 // NewEnv describes this process; logs go to stderr.
@@ -53,12 +58,19 @@ func NewEnv(cfg config.Config, version string) (Env, error) {
 	if err != nil {
 		return Env{}, fmt.Errorf("make instance id: %w", err)
 	}
+	policy, err := mode.Load(cfg.PolicyFile)
+	if err != nil {
+		return Env{}, fmt.Errorf("HOLDFAST_POLICY_FILE: %w", err)
+	}
 	metrics, wrong := telemetry.New(), &board{}
 	metrics.Build(version, runtime.Version())
 	metrics.WatchConditions(wrong.active)
+	current := mode.NewCurrent(policy, time.Now)
+	wrong.add(func() []condition.Active { return modeConditions(current) })
 	return Env{
 		Instance: host + "-" + id.String(), Host: host, Version: version, Metrics: metrics, Now: time.Now,
 		doors: &doors{}, board: wrong, sampled: &atomic.Bool{},
+		mode: current, tally: &tally{},
 		Log: slog.New(handler(cfg.LogFormat, level)),
 	}, nil
 }

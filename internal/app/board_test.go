@@ -152,7 +152,7 @@ func TestASamplerTellsOfEveryLook(t *testing.T) {
 	require.NotNil(t, <-looks)
 	pool.Close()
 	require.Eventually(t, func() bool { return <-looks == nil }, 10*time.Second, time.Millisecond)
-	s.stop()
+	s.stop(t.Context())
 	select {
 	case <-looks:
 		t.Fatal("it looks on")

@@ -68,6 +68,7 @@ func newDependency(
 			env.Metrics.Call(o.Dependency, o.Operation, string(o.Kind), o.Elapsed)
 			if o.Attempted {
 				env.Metrics.Attempt(o.Dependency, o.Repeat)
+				env.tally.attempt(o.Repeat)
 			} else {
 				env.Metrics.Refusal(o.Dependency, string(o.Kind))
 			}

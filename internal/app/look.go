@@ -16,6 +16,7 @@ import (
 
 	"example.com/holdfast/internal/httpapi"
 	"example.com/holdfast/internal/jobqueue"
+	"example.com/holdfast/internal/mode"
 	"example.com/holdfast/internal/order"
 	"example.com/holdfast/internal/outbox"
 	"example.com/holdfast/internal/telemetry"
@@ -67,6 +68,10 @@ type sampler struct {
 	pool *pgxpool.Pool
 	env  Env
 	last atomic.Pointer[look]
+	// seenOnce says that last was seen, and is not what is thought at first.
+	seenOnce atomic.Bool
+	// governor makes the process follow the mode; nil in tests of looks.
+	governor *mode.Governor
 	// then is told of every look, nil of one that saw nothing. It may be nil itself.
 	then   func(context.Context, *look)
 	mine   bool
@@ -87,12 +92,18 @@ func (s *sampler) start(ctx context.Context) {
 	}
 	s.env.Metrics.WatchLook(s.seen)
 	ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if s.governor != nil {
+		s.governor.Start(ctx)
+	}
 	s.group.Go(func() { s.run(ctx) })
 }
 
-func (s *sampler) stop() {
+func (s *sampler) stop(ctx context.Context) {
 	if !s.mine {
 		return
+	}
+	if s.governor != nil {
+		s.governor.Stop(ctx)
 	}
 	s.cancel()
 	s.group.Wait()
@@ -129,6 +140,7 @@ func (s *sampler) look(ctx context.Context) *look {
 	}
 	l.at = at
 	s.last.Store(&l)
+	s.seenOnce.Store(true)
 	return &l
 }
 

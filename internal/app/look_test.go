@@ -206,14 +206,14 @@ func TestOnePartOfAProcessLooksAndTheNextOneMayLater(t *testing.T) {
 	second.start(t.Context())
 	require.True(t, first.mine)
 	require.False(t, second.mine)
-	second.stop()
+	second.stop(t.Context())
 	exec(t, pool, insertOrders, uuid.New(), 1)
 	sees := func() bool { return gauges(t, first.env.Metrics, "promise_age_seconds")["order"] > 0 }
 	require.Eventually(t, sees, 20*time.Second, time.Millisecond)
-	first.stop()
+	first.stop(t.Context())
 	second.start(t.Context())
 	require.True(t, second.mine)
-	second.stop()
+	second.stop(t.Context())
 }
 
 func TestAScrapeReadsMemoryOnly(t *testing.T) {

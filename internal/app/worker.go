@@ -17,6 +17,7 @@ import (
 	"example.com/holdfast/internal/httpapi"
 	"example.com/holdfast/internal/idempotency"
 	"example.com/holdfast/internal/jobqueue"
+	"example.com/holdfast/internal/mode"
 	"example.com/holdfast/internal/order"
 	"example.com/holdfast/internal/outbound/notify"
 	"example.com/holdfast/internal/outbound/payout"
@@ -51,6 +52,7 @@ type Worker struct {
 	events    *departures
 	operators *Operations
 	sampler   *sampler
+	pace      *pace
 	client    *river.Client[pgx.Tx]
 	admin     *listener
 	draining  atomic.Bool
@@ -88,6 +90,9 @@ func NewWorker(ctx context.Context, cfg config.Config, env Env, via Transports) 
 	w.operators = operationsOf(w.ops, w.transfers, w.orders, w.env.doors)
 	w.sampler = newSampler(w.ops, env)
 	w.sampler.then = newWatchman(env, w.operators.lastGivenUp).judge
+	w.sampler.governor = newGovernor(w.ops, env, w.sampler)
+	env.tally.add(w.domain)
+	w.events.deferrable(env)
 	workers := river.NewWorkers()
 	w.transfers.AddWorkers(workers)
 	w.orders.AddWorkers(workers)
@@ -99,7 +104,15 @@ func NewWorker(ctx context.Context, cfg config.Config, env Env, via Transports) 
 		Pool: w.river, ID: env.Instance, InHand: w.out.inHand(cfg.DBLimit), Workers: workers, Log: env.Log,
 		Now: env.Now,
 	})
-	return w, err
+	if err != nil {
+		return nil, err
+	}
+	inHand := w.out.inHand(cfg.DBLimit)[jobqueue.QueueNotification]
+	w.pace = &pace{
+		env: env, tap: jobqueue.NewTap(w.client, jobqueue.QueueNotification, inHand),
+		places: w.out.notify.Bulkhead(),
+	}
+	return w, nil
 }
 
 // Checks are what has to work before the worker counts as ready.
@@ -117,7 +130,7 @@ func (w *Worker) ListenAdmin() {
 		Keys: tenancy.NewService(w.ops, w.env.Now), Transfers: w.transfers, Checks: w.Checks(),
 		Dependencies: w.operators, Backlog: w.operators, Self: selfOf(w.env),
 		Webhooks: newWebhooks(w.cfg, w.env, w.ops),
-		Metrics:  w.env.Metrics, Now: w.env.Now, Log: w.env.Log,
+		Metrics:  countedRequests{w.env.Metrics, w.env.tally}, Now: w.env.Now, Log: w.env.Log,
 	})
 	w.admin = newListener("worker's admin listener", w.cfg.AdminAddr, withMetrics(handler, w.env), w.env)
 }
@@ -140,6 +153,9 @@ func (w *Worker) Start(ctx context.Context) error {
 		return err
 	}
 	w.sampler.start(ctx)
+	if err := w.pace.keep(ctx); err != nil {
+		return err
+	}
 	if err := w.client.Start(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("start job client: %w", err)
 	}
@@ -147,6 +163,7 @@ func (w *Worker) Start(ctx context.Context) error {
 	w.cancel = cancel
 	w.rounds.Go(func() { w.every(rounds, "sweep", sweepEvery, w.sweep) })
 	w.rounds.Go(func() { w.every(rounds, "clean up", cleanupEvery, w.cleanUp) })
+	w.rounds.Go(func() { w.every(rounds, "pace", paceEvery, w.pace.keep) })
 	if w.admin != nil {
 		return w.admin.start(ctx)
 	}
@@ -170,7 +187,7 @@ func (w *Worker) Stop(ctx context.Context) error {
 	if w.admin != nil {
 		err = errors.Join(err, w.admin.stop(ctx))
 	}
-	w.sampler.stop()
+	w.sampler.stop(ctx)
 	w.domain.Close()
 	w.river.Close()
 	w.ops.Close()
@@ -232,5 +249,5 @@ func (w *Worker) cleanUp(ctx context.Context) error {
 	})
 	_, forgetErr := outbox.Forget(ctx, w.ops)
 	_, webhookErr := webhook.CleanUp(ctx, w.ops)
-	return errors.Join(err, forgetErr, webhookErr, w.transfers.CleanUp(ctx))
+	return errors.Join(err, forgetErr, webhookErr, mode.CleanUp(ctx, w.ops), w.transfers.CleanUp(ctx))
 }

@@ -3,9 +3,9 @@
 // A caller that finds no free place waits its turn, no longer than it said, and is then refused. Turns
 // go by lane, lane 1 first, and within a lane first come first served. The number of places is the least
 // of two limits: the cap that this process was given, perhaps until a moment only, and a limit below it
-// that somebody adapts. Both can change while callers hold places: growing admits waiters at once,
-// shrinking admits nobody until enough holders have finished. The package never cancels a holder, never
-// adapts a limit by itself and does no I/O.
+// that somebody adapts. Of that somebody may leave a share only. All of it can change while callers hold
+// places: growing admits waiters at once, shrinking admits nobody until enough holders have finished. The
+// package never cancels a holder, never adapts a limit by itself and does no I/O.
 //
 // Invariant: a caller is admitted only while fewer than the effective limit are in flight, and never
 // once the permission to hold places has ended.
@@ -57,7 +57,7 @@ type Stats struct {
 	Waiting  int
 	Cap      int // places that this process was given; 0 when the permission has ended
 	Adaptive int // the adapted limit, 0 for none
-	Limit    int // the effective limit: the least of the two
+	Limit    int // the effective limit: the share of the least of the two
 
 	Admitted  uint64        // callers let in
 	Queued    uint64        // callers let in after waiting
@@ -79,6 +79,7 @@ type Bulkhead struct {
 	stats   Stats // Cap, Limit, Waiting and FullSince are filled in by Stats
 	cap     int
 	until   time.Time        // when the cap ends; zero for never
+	share   float64          // of the limits, 0 to 1
 	lanes   [Lanes]list.List // of *waiter, oldest first
 	waiting int
 	demand  meter
@@ -108,7 +109,7 @@ type waiter struct {
 // New returns a bulkhead with limit places for ever and no adapted limit. A limit of zero or less admits
 // nobody until SetLimit. The clock measures waits and judges when the permission ends.
 func New(name string, limit int, now func() time.Time) *Bulkhead {
-	b := &Bulkhead{name: name, now: now, cap: max(limit, 0)}
+	b := &Bulkhead{name: name, now: now, cap: max(limit, 0), share: 1}
 	b.stats.Name = name
 	b.demand.start = now()
 	return b
@@ -158,10 +159,14 @@ func (b *Bulkhead) limit(now time.Time) int {
 	if !b.until.IsZero() && !now.Before(b.until) {
 		return 0
 	}
+	limit := b.cap
 	if b.stats.Adaptive > 0 {
-		return min(b.cap, b.stats.Adaptive)
+		limit = min(limit, b.stats.Adaptive)
 	}
-	return b.cap
+	if limit == 0 {
+		return 0
+	}
+	return max(1, int(float64(limit)*b.share))
 }
 
 // admit gives out a place; mu is held and there is room.
@@ -256,6 +261,15 @@ func (b *Bulkhead) SetAdaptive(limit int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.stats.Adaptive = max(limit, 0)
+	b.admitWaiters()
+}
+
+// SetShare leaves a share of the limits, at least one place where there is one. A share outside of 0 to 1
+// counts as the nearest.
+func (b *Bulkhead) SetShare(share float64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.share = min(max(share, 0), 1)
 	b.admitWaiters()
 }
 

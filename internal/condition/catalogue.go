@@ -4,7 +4,8 @@ package condition
 func All() []Condition {
 	return []Condition{
 		DependencySaturated, BreakerOpen, BrokerAway, QueueOld, PromisesLate, OutboxStalled, SinkBehind,
-		InboxBehind, WebhooksFailing, DeadLetters, DatabaseSilent, Drift, Quarantine, OverrideActive,
+		InboxBehind, WebhooksFailing, DeadLetters, DatabaseSilent, Degraded, OverrideActive, Drift,
+		Quarantine,
 	}
 }
 
@@ -125,11 +126,25 @@ var (
 			"drifted from its manifest for too long.",
 		Severity: Critical,
 	}
+)
+
+// What the service does on purpose.
+//
+//nolint:gochecknoglobals // declared values, never changed
+var (
+	Degraded = Condition{
+		Name:  "degraded",
+		Title: "The service is not in its normal mode",
+		Text: "The controller or a person has switched the mode; the subject says to which. In constrained " +
+			"notifications and webhooks wait, in protection traffic of low priority is refused besides, in " +
+			"frozen writes that are not critical are. The history of the mode says which signals led to it.",
+		Severity: Warning,
+	}
 	OverrideActive = Condition{
 		Name:  "override_active",
-		Title: "A person has overridden a setting for a while",
-		Text: "Not judged yet. It will mean that something is not as it was released because a person said " +
-			"so, until when, and why.",
+		Title: "A person decides the mode",
+		Text: "The controller switches nothing until the override ends by itself or is lifted. The state " +
+			"of the mode says who has said so, why, and until when.",
 		Severity: Warning,
 	}
 )

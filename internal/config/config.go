@@ -79,6 +79,9 @@ type Config struct {
 	TenantRate int `env:"HOLDFAST_TENANT_RATE" envDefault:"20000"`
 	// MismatchStatus answers a key that was used for another request: 409, or 422 as the IETF draft says.
 	MismatchStatus int `env:"IDEMPOTENCY_MISMATCH_STATUS" envDefault:"409"`
+	// PolicyFile is the path of the policy: what each mode does, and what switches it. Without one the
+	// program's own is in force. All processes should have the same.
+	PolicyFile string `env:"HOLDFAST_POLICY_FILE"`
 	// Drain is how a process ends.
 	Drain Drain `envPrefix:"HOLDFAST_DRAIN_"`
 }

@@ -106,8 +106,16 @@ func (f *front) finish(ctx context.Context, c *call, rec *recorder, r *http.Requ
 	}
 	took := f.cfg.Now().Sub(c.started)
 	f.cfg.Metrics.Request(route, strconv.Itoa(rec.status), took)
+	if failed(c.code) {
+		f.cfg.Metrics.Failed()
+	}
 	f.logLine(ctx, c, rec.status, took, r.Method)
 	c.endTrace(rec.status) // last: a span that has ended names its trace no more
+}
+
+// failed says whether an answer tells that we could not do what was asked, or do not know whether we did.
+func failed(code problem.Code) bool {
+	return code == problem.Internal || code == problem.Unavailable || code == problem.DeadlineExceeded
 }
 
 // logMaxAttrs is the most that one line holds.

@@ -23,6 +23,7 @@ import (
 	"example.com/holdfast/internal/idempotency"
 	"example.com/holdfast/internal/inventory"
 	"example.com/holdfast/internal/ledger"
+	"example.com/holdfast/internal/mode"
 	"example.com/holdfast/internal/order"
 	"example.com/holdfast/internal/outbox"
 	"example.com/holdfast/internal/tenancy"
@@ -186,6 +187,8 @@ type Inventory interface {
 type Metrics interface {
 	// Request counts an answered request; the route is "POST /v1/transfers", or "none".
 	Request(route, status string, took time.Duration)
+	// Failed counts one whose answer says that we could not do it, or do not know. A refusal is none.
+	Failed()
 	// Shed counts a request that was refused at once, for its reason.
 	Shed(reason string)
 }
@@ -246,6 +249,9 @@ type Config struct {
 	Webhooks Webhooks
 	// Admit is asked before a creating request is read; an error is its answer. Nil admits all.
 	Admit func(Admission) error
+	// Mode is asked before that, and for what changes and lists too: an error is the answer of the mode that
+	// the service is in. Nil lets all pass, as the admin listener does.
+	Mode func(mode.Work, tenancy.Class) error
 	// Self is what /admin/v1/status tells of this process.
 	Self Self
 	// Checks are what /readyz of the admin listener runs.
@@ -293,6 +299,7 @@ func (c Config) withDefaults() Config {
 type noMetrics struct{}
 
 func (noMetrics) Request(string, string, time.Duration) {}
+func (noMetrics) Failed()                               {}
 func (noMetrics) Shed(string)                           {}
 
 // The timeouts of a server. A route's budget ends before any of the whole-request ones; a stream has its own

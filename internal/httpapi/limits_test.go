@@ -113,6 +113,13 @@ type fakeMetrics struct {
 	mu       sync.Mutex
 	requests []string
 	shed     []string
+	failed   int
+}
+
+func (m *fakeMetrics) Failed() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.failed++
 }
 
 func (m *fakeMetrics) Request(route, status string, _ time.Duration) {

@@ -102,6 +102,7 @@ func everyCode() map[problem.Code]func(*testing.T, bundle) publicapi.Problem {
 		problem.Forbidden:            asking(exchange{method: post, path: "/v1/transfers", key: "reader", body: goodTransfer}, problem.Forbidden),
 		problem.RateLimited:          failing(problem.New(problem.RateLimited, "Slower."), problem.RateLimited),
 		problem.Overloaded:           failing(fmt.Errorf("accept: %w", groupcommit.ErrFull), problem.Overloaded),
+		problem.RefusedByMode:        failing(problem.New(problem.RefusedByMode, "Not now."), problem.RefusedByMode),
 		problem.UnsupportedMediaType: asking(withHeader(creating(goodTransfer), "Content-Type", "text/plain"), problem.UnsupportedMediaType),
 		problem.MalformedRequest:     asking(creating("{"), problem.MalformedRequest),
 		problem.KeyMissing:           asking(withName(creating(goodTransfer), "-"), problem.KeyMissing),

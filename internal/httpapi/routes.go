@@ -6,6 +6,7 @@ import (
 
 	"example.com/holdfast/internal/httpapi/internal/adminapi"
 	"example.com/holdfast/internal/httpapi/internal/publicapi"
+	"example.com/holdfast/internal/mode"
 	"example.com/holdfast/internal/tenancy"
 )
 
@@ -25,12 +26,16 @@ const (
 	createsTransfer class = "create_transfer"
 	createsOrder    class = "create_order"
 	createsOther    class = "create_other"
-	// changes ends work or adds none: it always passes.
+	// changes adds no work.
 	changes class = "change"
+	// releases ends work, and gives back what it holds.
+	releases class = "release"
 	// wakes lets something be looked at earlier that would be looked at anyhow: it needs no key.
 	wakes class = "wake"
-	// reads looks.
+	// reads looks at one thing.
 	reads class = "read"
+	// lists looks at many, or tries something out.
+	lists class = "list"
 	// streams looks on and on.
 	streams class = "stream"
 )
@@ -44,7 +49,25 @@ func (c class) creation() Creation {
 		return CreatesOrder
 	case createsOther:
 		return CreatesOther
-	case changes, wakes, reads, streams:
+	case changes, releases, wakes, reads, lists, streams:
+	}
+	return ""
+}
+
+// work is what a mode may refuse of a route, or "" if it always passes.
+func (c class) work() mode.Work {
+	switch c {
+	case createsTransfer:
+		return mode.CreateTransfer
+	case createsOrder:
+		return mode.CreateOrder
+	case createsOther:
+		return mode.CreateOther
+	case changes:
+		return mode.Change
+	case lists:
+		return mode.List
+	case releases, wakes, reads, streams:
 	}
 	return ""
 }
@@ -146,37 +169,37 @@ func publicRoutes() []served[public] {
 	return []served[public]{
 		{route{post, transfers, "createTransfer", movesMoney, createsTransfer, writeBudget, key | body, nil}, (*public).CreateTransfer},
 		{route{post, transfers + "/bulk", "createTransfers", movesMoney, createsTransfer, bulkBudget, key | body, nil}, (*public).CreateTransfers},
-		{route{post, transfers + "/preview", "previewTransfers", movesMoney, reads, bulkBudget, body, nil}, (*public).PreviewTransfers},
-		{route{get, transfers, "listTransfers", seesMoney, reads, readBudget, 0, find}, (*public).ListTransfers},
+		{route{post, transfers + "/preview", "previewTransfers", movesMoney, lists, bulkBudget, body, nil}, (*public).PreviewTransfers},
+		{route{get, transfers, "listTransfers", seesMoney, lists, readBudget, 0, find}, (*public).ListTransfers},
 		{route{get, transfers + "/{id}", "getTransfer", seesMoney, reads, waitBudget, 0, nil}, (*public).GetTransfer},
 		{route{get, transfers + "/{id}/events", "listTransferEvents", seesMoney, reads, readBudget, 0, []string{"after"}}, (*public).ListTransferEvents},
-		{route{post, transfers + "/{id}/cancel", "cancelTransfer", movesMoney, changes, writeBudget, key | body | optional, nil}, (*public).CancelTransfer},
+		{route{post, transfers + "/{id}/cancel", "cancelTransfer", movesMoney, releases, writeBudget, key | body | optional, nil}, (*public).CancelTransfer},
 		{route{post, transfers + "/{id}/reversals", "reverseTransfer", movesMoney, createsTransfer, writeBudget, key | body | optional, nil}, (*public).ReverseTransfer},
 		{route{post, accounts, "createAccount", opensAccts, createsOther, writeBudget, key | body, nil}, (*public).CreateAccount},
-		{route{get, accounts, "listAccounts", seesAccts, reads, readBudget, 0, page}, (*public).ListAccounts},
+		{route{get, accounts, "listAccounts", seesAccts, lists, readBudget, 0, page}, (*public).ListAccounts},
 		{route{get, accounts + "/{id}", "getAccount", seesAccts, reads, readBudget, 0, nil}, (*public).GetAccount},
 		{route{put, accounts + "/{id}/status", "setAccountStatus", opensAccts, changes, writeBudget, key | body, nil}, (*public).SetAccountStatus},
 		{route{get, accounts + "/{id}/balance", "getBalance", seesAccts, reads, readBudget, 0, []string{"at"}}, (*public).GetBalance},
-		{route{get, accounts + "/{id}/postings", "listPostings", seesAccts, reads, readBudget, 0, page}, (*public).ListPostings},
+		{route{get, accounts + "/{id}/postings", "listPostings", seesAccts, lists, readBudget, 0, page}, (*public).ListPostings},
 		{route{post, orders, "createOrder", putsOrders, createsOrder, writeBudget, key | body, nil}, (*public).CreateOrder},
-		{route{post, orders + "/preview", "previewOrders", putsOrders, reads, bulkBudget, body, nil}, (*public).PreviewOrders},
-		{route{get, orders, "listOrders", seesOrders, reads, readBudget, 0, findOrder}, (*public).ListOrders},
+		{route{post, orders + "/preview", "previewOrders", putsOrders, lists, bulkBudget, body, nil}, (*public).PreviewOrders},
+		{route{get, orders, "listOrders", seesOrders, lists, readBudget, 0, findOrder}, (*public).ListOrders},
 		{route{get, orders + "/{id}", "getOrder", seesOrders, reads, waitBudget, 0, nil}, (*public).GetOrder},
 		{route{get, orders + "/{id}/events", "listOrderEvents", seesOrders, reads, readBudget, 0, []string{"after"}}, (*public).ListOrderEvents},
-		{route{post, orders + "/{id}/cancel", "cancelOrder", putsOrders, changes, writeBudget, key | body | optional, nil}, (*public).CancelOrder},
+		{route{post, orders + "/{id}/cancel", "cancelOrder", putsOrders, releases, writeBudget, key | body | optional, nil}, (*public).CancelOrder},
 		{route{post, skus, "createSku", keepsStock, createsOther, writeBudget, key | body, nil}, (*public).CreateSKU},
-		{route{get, skus, "listSkus", seesStock, reads, readBudget, 0, page}, (*public).ListSkus},
+		{route{get, skus, "listSkus", seesStock, lists, readBudget, 0, page}, (*public).ListSkus},
 		{route{get, skus + "/{id}", "getSku", seesStock, reads, readBudget, 0, nil}, (*public).GetSKU},
 		{route{get, skus + "/{id}/stock", "getStock", seesStock, reads, readBudget, 0, nil}, (*public).GetStock},
 		{route{post, skus + "/{id}/stock", "changeStock", keepsStock, changes, writeBudget, key | body, nil}, (*public).ChangeStock},
 		{route{post, slots, "createSlot", keepsStock, createsOther, writeBudget, key | body, nil}, (*public).CreateSlot},
-		{route{get, slots, "listSlots", seesStock, reads, readBudget, 0, []string{"location", "cursor", "limit"}}, (*public).ListSlots},
+		{route{get, slots, "listSlots", seesStock, lists, readBudget, 0, []string{"location", "cursor", "limit"}}, (*public).ListSlots},
 		{route{post, slots + "/{id}/close", "closeSlot", keepsStock, changes, writeBudget, key | body | optional, nil}, (*public).CloseSlot},
 		{route{get, "/v1/events", "listEvents", seesEvents, reads, waitBudget, streamable, findEvent}, (*public).ListEvents},
 		{route{get, eventTypes, "listEventTypes", open, reads, readBudget, 0, nil}, (*public).ListEventTypes},
 		{route{get, eventTypes + "/{type}/schema", "getEventTypeSchema", open, reads, readBudget, 0, nil}, (*public).GetEventTypeSchema},
 		{route{post, hooks, "createWebhookEndpoint", setsHooks, createsOther, writeBudget, sender | key | body, nil}, (*public).CreateWebhookEndpoint},
-		{route{get, hooks, "listWebhookEndpoints", seesHooks, reads, readBudget, sender, page}, (*public).ListWebhookEndpoints},
+		{route{get, hooks, "listWebhookEndpoints", seesHooks, lists, readBudget, sender, page}, (*public).ListWebhookEndpoints},
 		{route{get, hook, "getWebhookEndpoint", seesHooks, reads, readBudget, sender, nil}, (*public).GetWebhookEndpoint},
 		{route{put, hook, "replaceWebhookEndpoint", setsHooks, changes, writeBudget, sender | key | body, nil}, (*public).ReplaceWebhookEndpoint},
 		{route{del, hook, "deleteWebhookEndpoint", setsHooks, changes, writeBudget, sender | key, nil}, (*public).DeleteWebhookEndpoint},
@@ -186,8 +209,8 @@ func publicRoutes() []served[public] {
 		{route{post, hook + "/secret/rotate", "rotateWebhookSecret", setsHooks, changes, writeBudget, sender | key | body | optional, nil}, (*public).RotateWebhookSecret},
 		{route{post, hook + "/ping", "pingWebhookEndpoint", setsHooks, changes, writeBudget, sender | key | body | optional, nil}, (*public).PingWebhookEndpoint},
 		{route{post, hook + "/resend", "resendWebhookEvents", setsHooks, changes, writeBudget, sender | key | body, nil}, (*public).ResendWebhookEvents},
-		{route{get, hook + "/attempts", "listWebhookAttempts", seesHooks, reads, readBudget, sender, page}, (*public).ListWebhookAttempts},
-		{route{get, hook + "/dead-letters", "listWebhookDeadLetters", seesHooks, reads, readBudget, sender, page}, (*public).ListWebhookDeadLetters},
+		{route{get, hook + "/attempts", "listWebhookAttempts", seesHooks, lists, readBudget, sender, page}, (*public).ListWebhookAttempts},
+		{route{get, hook + "/dead-letters", "listWebhookDeadLetters", seesHooks, lists, readBudget, sender, page}, (*public).ListWebhookDeadLetters},
 		{route{post, hook + "/dead-letters/redrive", "redriveWebhookDeadLetters", setsHooks, changes, writeBudget, sender | key | body | optional, nil}, (*public).RedriveWebhookDeadLetters},
 		{route{post, "/v1/callbacks/payout-rail", "receivePayoutCallback", open, wakes, writeBudget, body, nil}, (*public).ReceivePayoutCallback},
 		{route{get, "/problems", "listProblems", open, reads, readBudget, 0, nil}, (*public).ListProblems},

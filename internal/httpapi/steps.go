@@ -76,6 +76,9 @@ func (s *shared) steps(rt *route) []step {
 	} else if s.room != nil && (rt.access != open || rt.has(body)) {
 		steps = append(steps, s.makeRoom)
 	}
+	if s.cfg.Mode != nil && rt.class.work() != "" {
+		steps = append(steps, s.inMode)
+	}
 	if rt.class.creation() != "" {
 		steps = append(steps, s.admit)
 	}
@@ -166,6 +169,15 @@ func (s *shared) rate(_ context.Context, c *call, w http.ResponseWriter, _ *http
 	p.RetryAfter = wait
 	s.cfg.Metrics.Shed("rate")
 	return p
+}
+
+// inMode asks whether the mode of the service lets this pass.
+func (s *shared) inMode(_ context.Context, c *call, _ http.ResponseWriter, _ *http.Request) error {
+	err := s.cfg.Mode(c.route.class.work(), tenancy.Class(c.class))
+	if err != nil {
+		s.cfg.Metrics.Shed("mode")
+	}
+	return err
 }
 
 func (s *shared) admit(_ context.Context, c *call, _ http.ResponseWriter, _ *http.Request) error {

@@ -54,10 +54,7 @@ type Config struct {
 func NewClient(cfg Config) (*river.Client[pgx.Tx], error) {
 	queues := make(map[string]river.QueueConfig, len(cfg.InHand))
 	for queue, limit := range cfg.InHand {
-		queues[queue] = river.QueueConfig{MaxWorkers: limit, FetchPollInterval: pollUrgentEvery}
-		if queue == QueueNotification {
-			queues[queue] = river.QueueConfig{MaxWorkers: limit, FetchPollInterval: pollNotificationEvery}
-		}
+		queues[queue] = configOf(queue, limit)
 	}
 	last := &backstop{pool: cfg.Pool, log: cfg.Log, lines: lines{cfg.Log, cfg.Now}}
 	client, err := river.NewClient(riverpgxv5.New(cfg.Pool), &river.Config{
@@ -71,4 +68,13 @@ func NewClient(cfg Config) (*river.Client[pgx.Tx], error) {
 		return nil, fmt.Errorf("make job client: %w", err)
 	}
 	return client, nil
+}
+
+// configOf is how a queue is fetched.
+func configOf(queue string, limit int) river.QueueConfig {
+	poll := pollUrgentEvery
+	if queue == QueueNotification {
+		poll = pollNotificationEvery
+	}
+	return river.QueueConfig{MaxWorkers: limit, FetchPollInterval: poll}
 }

@@ -46,6 +46,8 @@ type Sink struct {
 	Log       *slog.Logger
 	// Random is for the jitter of pauses, in [0, 1).
 	Random func() float64
+	// Deferred says whether nothing is to be published for now; events wait in the log. Nil is never.
+	Deferred func() bool
 
 	cancel context.CancelFunc
 	group  sync.WaitGroup
@@ -59,6 +61,10 @@ func (s *Sink) Start(ctx context.Context) {
 	ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	s.group.Go(func() {
 		for ctx.Err() == nil {
+			if s.deferred() {
+				Pause(ctx, nil, sinkLook)
+				continue
+			}
 			rung := s.Bell.Next()
 			h, ok, err := s.claim(ctx)
 			if ok {
@@ -93,11 +99,13 @@ func (s *Sink) claim(ctx context.Context) (held, bool, error) {
 	return held{rows[0].Last, rows[0].Claims}, true, nil
 }
 
-// serve publishes until the process stops or somebody else holds the sink.
+func (s *Sink) deferred() bool { return s.Deferred != nil && s.Deferred() }
+
+// serve publishes until the process stops, somebody else holds the sink, or it is deferred.
 func (s *Sink) serve(ctx context.Context, h held) error {
 	defer s.leave(ctx, h)
 	failures := 0
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && !s.deferred() {
 		rung := s.Bell.Next()
 		next, failure, err := s.page(ctx, h)
 		if err != nil {

@@ -27,6 +27,7 @@ const (
 	Forbidden            Code = "forbidden"
 	RateLimited          Code = "rate_limited"
 	Overloaded           Code = "overloaded"
+	RefusedByMode        Code = "refused_by_mode"
 	UnsupportedMediaType Code = "unsupported_media_type"
 	MalformedRequest     Code = "malformed_request"
 	KeyMissing           Code = "idempotency_key_missing"

@@ -23,6 +23,7 @@ func Table() []Meaning {
 		{Forbidden, 403, "API key lacks the scope", false, true, false, adviceScope},
 		{RateLimited, 429, "Too many requests", true, true, false, adviceAgain},
 		{Overloaded, 503, "Overloaded", true, true, false, adviceAgain},
+		{RefusedByMode, 503, "Refused in this mode", true, false, false, adviceAgain},
 		{UnsupportedMediaType, 415, "Unsupported media type", false, true, false, "Send application/json."},
 		{MalformedRequest, 400, "Malformed request", false, true, false, adviceFix},
 		{KeyMissing, 400, "Idempotency-Key missing", false, true, false, "Send an Idempotency-Key header."},

@@ -50,6 +50,7 @@ func (m *callMetrics) Refusal(dependency, kind string) {
 // requestMetrics count what is asked of us.
 type requestMetrics struct {
 	requests *prometheus.HistogramVec
+	failed   prometheus.Counter
 	shed     *prometheus.CounterVec
 }
 
@@ -59,8 +60,11 @@ func newRequestMetrics(c *catalogue) requestMetrics {
 			prometheus.ExponentialBuckets(0.0005, 2, 15),
 			Label{Name: "route", Bound: "the routes of api/, or none"},
 			Label{Name: "status", Bound: "the statuses of HTTP"}),
+		failed: c.counter("requests_failed_total",
+			"Requests whose answer says that we could not do it, or do not know. A refusal is none."),
 		shed: c.counters("requests_shed_total", "Requests that were refused at once, by reason.",
-			of("reason", "admission", "in_flight", "rate", "streams", "tenant_in_flight", "tenant_streams")),
+			of("reason", "admission", "in_flight", "mode", "rate", "streams", "tenant_in_flight",
+				"tenant_streams")),
 	}
 }
 
@@ -68,6 +72,9 @@ func newRequestMetrics(c *catalogue) requestMetrics {
 func (m *requestMetrics) Request(route, status string, took time.Duration) {
 	m.requests.WithLabelValues(route, status).Observe(took.Seconds())
 }
+
+// Failed counts a request that ended with an answer of ours that says "broken" or "not known".
+func (m *requestMetrics) Failed() { m.failed.Inc() }
 
 // Shed counts a request that was refused at once.
 func (m *requestMetrics) Shed(reason string) { m.shed.WithLabelValues(reason).Inc() }

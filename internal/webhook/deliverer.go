@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"sync"
 	"time"
@@ -87,6 +88,9 @@ type Deliverer struct {
 	// EncodePing writes what tries an endpoint out: the same message whenever it is sent.
 	EncodePing func(cloudevent.Ping) (cloudevent.Message, error)
 	Observer   Observer
+	// Share is the part of its hands that a process uses now; with none of them it begins nothing more, and
+	// what there is waits. Nil is all.
+	Share func() float64
 
 	every  time.Duration // lookEvery, but for tests
 	checks checks
@@ -140,6 +144,10 @@ func (d *Deliverer) Stop() {
 
 func (d *Deliverer) run(ctx context.Context) {
 	for ctx.Err() == nil {
+		if d.share() == 0 {
+			outbox.Pause(ctx, nil, d.every)
+			continue
+		}
 		rung := d.Bell.Next()
 		began := d.Now()
 		if err := d.look(ctx, began); err != nil && ctx.Err() == nil {
@@ -231,14 +239,24 @@ func (d *Deliverer) lookAtAll(ctx context.Context, began time.Time) error {
 	return nil
 }
 
+// share is the part of the hands that may be used.
+func (d *Deliverer) share() float64 {
+	if d.Share == nil {
+		return 1
+	}
+	return d.Share()
+}
+
 // free is how many more endpoints may be taken.
 func (d *Deliverer) free(failing bool) int32 {
+	hands := handsWell
+	if failing {
+		hands = handsFailing
+	}
+	most := int(math.Ceil(d.share() * float64(hands)))
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if failing {
-		return int32(handsFailing - d.inHand[true]) //nolint:gosec // at most handsFailing
-	}
-	return int32(handsWell - d.inHand[false]) //nolint:gosec // at most handsWell
+	return int32(max(0, most-d.inHand[failing])) //nolint:gosec // at most the hands
 }
 
 // take serves an endpoint that was claimed, in a goroutine that Stop waits for.

@@ -23,6 +23,8 @@ const (
 var (
 	errLost = errors.New("somebody else has taken it")
 	errURL  = errors.New("its URL may not be called")
+	// errDeferred is no trouble of the endpoint: nothing is sent for a while.
+	errDeferred = errors.New("webhooks are deferred")
 )
 
 // hand is an endpoint in this process's hand, by one goroutine.
@@ -60,6 +62,9 @@ func (h *hand) serve(ctx context.Context) {
 			h.leave(ctx, log, err)
 			return
 		case !more:
+			return
+		case h.d.share() == 0:
+			h.leave(ctx, log, errDeferred)
 			return
 		}
 	}
@@ -103,8 +108,8 @@ func (h *hand) prepare() error {
 func (h *hand) leave(ctx context.Context, log *slog.Logger, trouble error) {
 	pause := troublePause
 	switch {
-	case ctx.Err() != nil:
-		pause = 0 // we stop, and others go on
+	case ctx.Err() != nil || errors.Is(trouble, errDeferred):
+		pause = 0 // whoever sends again goes on at once
 	case errors.Is(trouble, errURL):
 		pause = probePauseMax // until somebody changes it, or the settings
 	}
