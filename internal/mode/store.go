@@ -183,7 +183,8 @@ func (r *row) save(ctx context.Context, tx pgx.Tx) error {
 	err := modedb.New().SystemSaveMode(ctx, tx, modedb.SystemSaveModeParams{
 		Version: r.Version, Mode: r.Mode, Before: r.Before, Since: r.Since, Level: r.Level,
 		LevelSince: r.LevelSince, Control: r.Control, Actor: r.Actor, Reason: r.Reason,
-		ExpiresAt: r.ExpiresAt, Above: r.Above, Below: r.Below, JudgedAt: r.JudgedAt, JudgedBy: r.JudgedBy, Policy: r.Policy,
+		ExpiresAt: r.ExpiresAt, Above: r.Above, Below: r.Below, JudgedAt: r.JudgedAt, JudgedBy: r.JudgedBy,
+		Policy: r.Policy,
 	})
 	if err != nil {
 		return fmt.Errorf("save mode: %w", err)
