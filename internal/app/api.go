@@ -56,7 +56,7 @@ func NewAPI(ctx context.Context, cfg config.Config, env Env, further ...httpapi.
 	operators := operationsOf(a.ops, a.transfers, a.orders, env.doors)
 	a.sampler = newSampler(a.ops, env)
 	a.sampler.then = newWatchman(env, operators.lastGivenUp).judge
-	a.sampler.governor = newGovernor(a.ops, env, a.sampler)
+	a.sampler.governor = newGovernor(a.ops, env, a.sampler, a.feed.bell)
 	env.tally.add(a.domain)
 	parts := httpapi.Config{
 		Keys: tenancy.NewService(a.domain, env.Now), Accounts: ledger.NewService(a.domain),

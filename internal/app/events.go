@@ -8,6 +8,7 @@ import (
 
 	"example.com/holdfast/internal/cloudevent"
 	"example.com/holdfast/internal/config"
+	"example.com/holdfast/internal/mode"
 	"example.com/holdfast/internal/outbox"
 	"example.com/holdfast/internal/webhook"
 )
@@ -36,7 +37,7 @@ func newDepartures(
 		return nil, err
 	}
 	d.relay = &outbox.Relay{Pool: d.pool, Log: env.Log}
-	d.bell = &outbox.Bell{Pool: d.bells, Log: env.Log}
+	d.bell = &outbox.Bell{Pool: d.bells, Log: env.Log, Further: []string{mode.Channel}}
 	d.sink, d.publisher = newBrokerSink(cfg, env, encoder, d)
 	d.webhooks = newDeliverer(cfg, env, encoder, d)
 	return d, nil

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"example.com/holdfast/internal/config"
+	"example.com/holdfast/internal/mode"
 	"example.com/holdfast/internal/outbox"
 )
 
@@ -29,7 +30,7 @@ func newFeed(ctx context.Context, cfg config.Config, env Env) (*feed, error) {
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}
-	f.bell = &outbox.Bell{Pool: f.bells, Log: env.Log}
+	f.bell = &outbox.Bell{Pool: f.bells, Log: env.Log, Further: []string{mode.Channel}}
 	f.Doorbells = &outbox.Doorbells{Bell: f.bell, Pool: f.pool, Log: env.Log}
 	return f, nil
 }

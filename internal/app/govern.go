@@ -10,15 +10,16 @@ import (
 	"example.com/holdfast/internal/condition"
 	"example.com/holdfast/internal/jobqueue"
 	"example.com/holdfast/internal/mode"
+	"example.com/holdfast/internal/outbox"
 )
 
 // newGovernor makes what follows the mode of the service and takes part in judging it. A process has one,
 // beside its sampler, whose looks it judges by.
-func newGovernor(pool *pgxpool.Pool, env Env, s *sampler) *mode.Governor {
+func newGovernor(pool *pgxpool.Pool, env Env, s *sampler, bell *outbox.Bell) *mode.Governor {
 	return &mode.Governor{
 		Instance: env.Instance, Pool: pool, Current: env.mode, Log: env.Log, Now: env.Now,
 		Measure: func() mode.Report { return env.tally.report(env.doors.look()) },
-		Ages:    s.signals,
+		Ages:    s.signals, Rung: func() <-chan struct{} { return bell.On(mode.Channel) },
 	}
 }
 

@@ -90,7 +90,7 @@ func NewWorker(ctx context.Context, cfg config.Config, env Env, via Transports) 
 	w.operators = operationsOf(w.ops, w.transfers, w.orders, w.env.doors)
 	w.sampler = newSampler(w.ops, env)
 	w.sampler.then = newWatchman(env, w.operators.lastGivenUp).judge
-	w.sampler.governor = newGovernor(w.ops, env, w.sampler)
+	w.sampler.governor = newGovernor(w.ops, env, w.sampler, w.events.bell)
 	env.tally.add(w.domain)
 	w.events.deferrable(env)
 	workers := river.NewWorkers()

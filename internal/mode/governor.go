@@ -39,7 +39,7 @@ type Governor struct {
 	Measure func() Report
 	// Ages are the signals that stand in the database, or false where nobody knows them.
 	Ages func() (Values, bool)
-	// Rung is closed when the mode has changed; see outbox.Bell. Nil is never.
+	// Rung is closed when the mode has changed; on Channel. Nil is never.
 	Rung func() <-chan struct{}
 	// Told is told of each change that this process follows. It may be nil.
 	Told func(from, to State)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,9 +25,11 @@ type Bell struct {
 	// Pool lends one connection for as long as the bell works; its connections may wait for notifications.
 	Pool *pgxpool.Pool
 	Log  *slog.Logger
+	// Further are channels of others who may wait on the same connection, each for its own; see On.
+	Further []string
 
 	mu     sync.Mutex
-	next   chan struct{}
+	next   map[string]chan struct{}
 	cancel context.CancelFunc
 	group  sync.WaitGroup
 }
@@ -52,22 +55,28 @@ func (b *Bell) Stop() {
 
 // Next is closed when the bell rings the next time. Take it before you look at the log: what comes after the
 // look then rings.
-func (b *Bell) Next() <-chan struct{} {
+func (b *Bell) Next() <-chan struct{} { return b.On(logChannel) }
+
+// On is Next for one of the further channels.
+func (b *Bell) On(channel string) <-chan struct{} {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.next == nil {
-		b.next = make(chan struct{})
+		b.next = map[string]chan struct{}{}
 	}
-	return b.next
+	if b.next[channel] == nil {
+		b.next[channel] = make(chan struct{})
+	}
+	return b.next[channel]
 }
 
-// Ring wakes everybody who waits.
-func (b *Bell) Ring() {
+// ring wakes everybody who waits on a channel.
+func (b *Bell) ring(channel string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.next != nil {
-		close(b.next)
-		b.next = nil
+	if next := b.next[channel]; next != nil {
+		close(next)
+		delete(b.next, channel)
 	}
 }
 
@@ -83,14 +92,22 @@ func (b *Bell) listen(ctx context.Context) error {
 	if err := c.QueryRow(ctx, "SELECT current_schema()").Scan(&schema); err != nil {
 		return fmt.Errorf("listen to the log: %w", err)
 	}
-	if _, err := c.Exec(ctx, "LISTEN "+pgx.Identifier{schema + "." + logChannel}.Sanitize()); err != nil {
-		return fmt.Errorf("listen to the log: %w", err)
+	channels := append([]string{logChannel}, b.Further...)
+	for _, channel := range channels {
+		_, err := c.Exec(ctx, "LISTEN "+pgx.Identifier{schema + "." + channel}.Sanitize())
+		if err != nil {
+			return fmt.Errorf("listen to the log: %w", err)
+		}
+	}
+	for _, channel := range channels {
+		b.ring(channel) // for what came before we listened
 	}
 	for {
-		b.Ring() // at first for what came before we listened
-		if _, err := c.WaitForNotification(ctx); err != nil {
+		n, err := c.WaitForNotification(ctx)
+		if err != nil {
 			return fmt.Errorf("wait for the log: %w", err)
 		}
+		b.ring(strings.TrimPrefix(n.Channel, schema+"."))
 	}
 }
 

@@ -116,3 +116,21 @@ func TestALostConnectionOfTheBellLosesNoRing(t *testing.T) {
 	require.NoError(t, b.append(t, thing(b.tenant, "thing.ended", "")))
 	requireRing(t, rung)
 }
+
+func TestABellRingsForEachOfItsChannelsAlone(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	bell := &outbox.Bell{Pool: b.pool, Log: slog.New(slog.DiscardHandler), Further: []string{"one", "two"}}
+	one, two := bell.On("one"), bell.On("two")
+	bell.Start(t.Context())
+	t.Cleanup(bell.Stop)
+	requireRing(t, one) // at first for what came before
+	requireRing(t, two)
+	one, two = bell.On("one"), bell.On("two")
+	log := bell.Next()
+	_, err := b.pool.Exec(t.Context(), "SELECT pg_notify(current_schema() || '.one', '')")
+	require.NoError(t, err)
+	requireRing(t, one)
+	require.False(t, rang(two))
+	require.False(t, rang(log))
+}
