@@ -45,10 +45,11 @@ func NewAPI(ctx context.Context, cfg config.Config, env Env, further ...httpapi.
 	}
 	a.transfers = transfer.NewService(transfer.Config{
 		Pool: a.domain, Metrics: env.Metrics, Log: env.Log, Subscriptions: Subscriptions(),
-		Instance: env.Instance, Now: env.Now,
+		Instance: env.Instance, AcceptWaitMax: cfg.AcceptWaitMax, Now: env.Now,
 	})
 	a.orders = order.NewService(order.Config{
-		Pool: a.domain, Metrics: env.Metrics, Log: env.Log, Instance: env.Instance, Now: env.Now,
+		Pool: a.domain, Metrics: env.Metrics, Log: env.Log, Instance: env.Instance,
+		AcceptWaitMax: cfg.AcceptWaitMax, Now: env.Now,
 	})
 	ending, endWaits := context.WithCancel(context.WithoutCancel(ctx))
 	a.endWaits = endWaits

@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"example.com/holdfast/internal/groupcommit"
 	"example.com/holdfast/internal/problem"
 	"example.com/holdfast/internal/tenancy"
 )
@@ -127,6 +128,15 @@ func (m *fakeMetrics) Shed(reason string) {
 	m.shed = append(m.shed, reason)
 }
 
+func TestARequestThatWouldWaitTooLongIsCountedAsRefused(t *testing.T) {
+	t.Parallel()
+	metrics := &fakeMetrics{}
+	b := setup(t, func(c *Config) { c.Metrics = metrics })
+	b.fake.err = groupcommit.ErrLate
+	b.requireProblem(t, creating(goodTransfer), problem.Overloaded)
+	require.Equal(t, []string{"waiting"}, metrics.shed)
+}
+
 func TestMoreRequestsThanMayBeInFlightAreRefusedAtOnce(t *testing.T) {
 	t.Parallel()
 	metrics := &fakeMetrics{}
@@ -144,7 +154,7 @@ func TestMoreRequestsThanMayBeInFlightAreRefusedAtOnce(t *testing.T) {
 	<-entered
 	a := b.do(t, exchange{method: get, path: "/livez"})
 	require.Equal(t, string(problem.Overloaded), a.problem(t).Code)
-	require.Equal(t, "1", a.Header().Get("Retry-After"))
+	require.Contains(t, []string{"1", "2"}, a.Header().Get("Retry-After"))
 	close(b.fake.block)
 	require.Equal(t, http.StatusAccepted, (<-done).Code)
 	require.Equal(t, http.StatusOK, b.do(t, exchange{method: get, path: "/livez"}).Code)

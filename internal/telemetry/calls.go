@@ -60,7 +60,8 @@ func newRequestMetrics(c *catalogue) requestMetrics {
 			Label{Name: "route", Bound: "the routes of api/, or none"},
 			Label{Name: "status", Bound: "the statuses of HTTP"}),
 		shed: c.counters("requests_shed_total", "Requests that were refused at once, by reason.",
-			of("reason", "admission", "in_flight", "rate", "streams", "tenant_in_flight", "tenant_streams")),
+			of("reason", "admission", "in_flight", "rate", "streams", "tenant_in_flight", "tenant_streams",
+				"waiting")),
 	}
 }
 
