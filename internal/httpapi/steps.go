@@ -168,12 +168,26 @@ func (s *shared) rate(_ context.Context, c *call, w http.ResponseWriter, _ *http
 	return p
 }
 
-func (s *shared) admit(_ context.Context, c *call, _ http.ResponseWriter, _ *http.Request) error {
+// admit refuses what would create work, but not what was answered before: that creates nothing. Who is refused
+// before this step, for its rate or for what is in flight, is not asked about: that would cost what the refusal
+// saves.
+func (s *shared) admit(ctx context.Context, c *call, _ http.ResponseWriter, r *http.Request) error {
 	err := s.cfg.Admit(Admission{TenantID: c.tenantID, Class: c.class, Creates: c.route.class.creation()})
-	if err != nil {
-		s.cfg.Metrics.Shed("admission")
+	if err == nil || s.repeats(ctx, c, r) {
+		return nil
 	}
+	s.cfg.Metrics.Shed("admission")
 	return err
+}
+
+// repeats says whether there is an answer under the key of a request, whatever it is.
+func (s *shared) repeats(ctx context.Context, c *call, r *http.Request) bool {
+	given := r.Header.Values("Idempotency-Key")
+	if s.cfg.Known == nil || !c.route.has(key) || len(given) != 1 {
+		return false
+	}
+	name, err := idempotency.ParseKey(given[0])
+	return err == nil && s.cfg.Known(ctx, c.tenantID, name)
 }
 
 // query finds parameters that the route does not have, or that are there twice or empty: a filter with
