@@ -783,7 +783,7 @@ type Problem struct {
 	// Retryable Whether the same request with the same key may succeed later.
 	Retryable bool `json:"retryable"`
 
-	// SafeNewKey Whether nothing happened under this key, so that a changed request may use a new one.
+	// SafeNewKey Whether nothing happened under this key, by this request or an earlier one, so that a changed request may use a new one.
 	SafeNewKey bool `json:"safe_new_key"`
 
 	// Status The HTTP status.

@@ -4,7 +4,9 @@
 // caller's context will wait, and tries again when the server says that this may help: with the same
 // key, after the time that the server names, a bounded number of times. A refusal is an error in whose
 // chain errors.As finds a [*Problem]. The package never makes a second key for one call, so whatever
-// happens on the way, a call moves money or stock at most once.
+// happens on the way, a call moves money or stock at most once. A call that ends with a problem without
+// SafeNewKey may have been done all the same, also when its last try was refused for load: give a call that
+// you would make again then a key of your own ([WithKey]).
 //
 // The types and the bare operations ([API]) are generated from the contract; New is the way in.
 //

@@ -10,6 +10,7 @@ import (
 
 	"example.com/holdfast/internal/config"
 	"example.com/holdfast/internal/httpapi"
+	"example.com/holdfast/internal/idempotency"
 	"example.com/holdfast/internal/inventory"
 	"example.com/holdfast/internal/ledger"
 	"example.com/holdfast/internal/order"
@@ -24,6 +25,7 @@ type API struct {
 	transfers *transfer.Service
 	orders    *order.Service
 	admission *admission
+	finder    *idempotency.Finder
 	sampler   *sampler
 	feed      *feed
 	draining  atomic.Bool
@@ -45,14 +47,16 @@ func NewAPI(ctx context.Context, cfg config.Config, env Env, further ...httpapi.
 	}
 	a.transfers = transfer.NewService(transfer.Config{
 		Pool: a.domain, Metrics: env.Metrics, Log: env.Log, Subscriptions: Subscriptions(),
-		Instance: env.Instance, Now: env.Now,
+		Instance: env.Instance, AcceptWaitMax: cfg.AcceptWaitMax, Now: env.Now,
 	})
 	a.orders = order.NewService(order.Config{
-		Pool: a.domain, Metrics: env.Metrics, Log: env.Log, Instance: env.Instance, Now: env.Now,
+		Pool: a.domain, Metrics: env.Metrics, Log: env.Log, Instance: env.Instance,
+		AcceptWaitMax: cfg.AcceptWaitMax, Now: env.Now,
 	})
 	ending, endWaits := context.WithCancel(context.WithoutCancel(ctx))
 	a.endWaits = endWaits
 	a.admission = newAdmission(a.ops, cfg.QueueAgeMax, laneOf{a.transfers.Lane, a.orders.Lane}, env)
+	a.finder = idempotency.NewFinder(a.domain, env.Now)
 	operators := operationsOf(a.ops, a.transfers, a.orders, env.doors)
 	a.sampler = newSampler(a.ops, env)
 	a.sampler.then = newWatchman(env, operators.lastGivenUp).judge
@@ -63,7 +67,8 @@ func NewAPI(ctx context.Context, cfg config.Config, env Env, further ...httpapi.
 		Transfers: waitingTransfers{a.transfers, untilEnd(ending, a.transfers.Wait, a.transfers.Get)},
 		Orders:    waitingOrders{a.orders, untilEnd(ending, a.orders.Wait, a.orders.Get)},
 		Inventory: inventory.NewService(a.domain),
-		Admit:     a.admission.admit, Checks: append(a.checks(), further...), InFlightMax: cfg.InFlightMax,
+		Admit:     a.admission.admit, Known: a.finder.Known,
+		Checks: append(a.checks(), further...), InFlightMax: cfg.InFlightMax,
 		RatePerSecond: cfg.TenantRate, KeyReusedStatus: cfg.MismatchStatus,
 		PayoutCallbackSecret: cfg.PayoutCallbackSecret, Dependencies: operators, Backlog: operators,
 		Feed: a.feed, Encode: newEncoder(cfg, a.transfers, a.orders).Encode, Ending: ending.Done(),
@@ -122,6 +127,7 @@ func serving(draining *atomic.Bool) error {
 func (a *API) Start(ctx context.Context) error {
 	a.transfers.Start(ctx)
 	a.orders.Start(ctx)
+	a.finder.Start(ctx)
 	a.admission.start(ctx)
 	a.feed.start(ctx)
 	a.sampler.start(ctx)
@@ -147,6 +153,7 @@ func (a *API) Stop(ctx context.Context) error {
 	defer cancel()
 	err := a.public.stop(serving)
 	a.admission.stop()
+	a.finder.Stop()
 	a.feed.stop()
 	a.orders.Stop()
 	a.transfers.Stop()

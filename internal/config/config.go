@@ -73,6 +73,9 @@ type Config struct {
 
 	// QueueAgeMax is how old due work may get before standard requests are refused.
 	QueueAgeMax time.Duration `env:"HOLDFAST_QUEUE_AGE_MAX" envDefault:"500ms"`
+	// AcceptWaitMax is how long a transfer or an order may have to wait for the batch that accepts it; what
+	// would wait longer is refused. Zero is no bound. A batch that waits for a locked row takes 250 ms.
+	AcceptWaitMax time.Duration `env:"HOLDFAST_ACCEPT_WAIT_MAX" envDefault:"250ms"`
 	// InFlightMax is how many requests the API works on at once; a quarter of them may be one tenant's.
 	InFlightMax int `env:"HOLDFAST_IN_FLIGHT_MAX" envDefault:"2048"`
 	// TenantRate is how many requests a tenant may send in a second.
@@ -202,6 +205,7 @@ func (c Config) validate() error {
 		"HOLDFAST_WEBHOOK_KEY has to be %d bytes or more in base64", webhookKeyMinBytes)
 	check(c.DBLimit > 0, "HOLDFAST_DB_LIMIT has to be positive")
 	check(c.QueueAgeMax > 0, "HOLDFAST_QUEUE_AGE_MAX has to be positive")
+	check(c.AcceptWaitMax >= 0, "HOLDFAST_ACCEPT_WAIT_MAX must not be negative")
 	check(c.InFlightMax > 0, "HOLDFAST_IN_FLIGHT_MAX has to be positive")
 	check(c.TenantRate > 0, "HOLDFAST_TENANT_RATE has to be positive")
 	check(c.MismatchStatus == 409 || c.MismatchStatus == 422,

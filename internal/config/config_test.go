@@ -23,6 +23,7 @@ func TestAnEmptyEnvironmentGivesTheDocumentedDefaults(t *testing.T) {
 	require.Equal(t, 20, c.Notify.Limit)
 	require.Equal(t, 8, c.Payout.Limit)
 	require.Equal(t, 40, c.DBLimit)
+	require.Equal(t, 250*time.Millisecond, c.AcceptWaitMax)
 	require.Equal(t, config.Drain{Max: 15 * time.Second}, c.Drain)
 	require.Empty(t, c.NATSURL, "no events are sent")
 	require.Empty(t, c.WebhookMasterKey(), "there are no webhooks")
@@ -39,7 +40,7 @@ func TestEveryProblemIsReportedAtOnce(t *testing.T) {
 		"HOLDFAST_NOTIFY_LIMIT=1001", "HOLDFAST_PAYOUT_WAIT_MAX=0s", "HOLDFAST_DRAIN_GRACE=-1s",
 		"HOLDFAST_PAYOUT_CALLBACK_SECRET=c2hvcnQ=", "HOLDFAST_NATS_URL=http://u:c2hvcnQ=@nats",
 		"HOLDFAST_NATS_STREAM=holdfast.events", "HOLDFAST_PUBLIC_URL=api.example.com/",
-		"HOLDFAST_WEBHOOK_KEY=dG9vIHNob3J0",
+		"HOLDFAST_WEBHOOK_KEY=dG9vIHNob3J0", "HOLDFAST_ACCEPT_WAIT_MAX=-1s",
 	})
 	for _, part := range []string{
 		"HOLDFAST_RISK_LIMIT", "HOLDFAST_NOTIFY_TIMEOUT", "xml", "every pool", "MISMATCH_STATUS 200",
@@ -47,7 +48,7 @@ func TestEveryProblemIsReportedAtOnce(t *testing.T) {
 		"HOLDFAST_NOTIFY_LIMIT has to be 1 to 1000", "HOLDFAST_PAYOUT_WAIT_MAX", "DRAIN_GRACE",
 		"HOLDFAST_PAYOUT_CALLBACK_SECRET", "HOLDFAST_NATS_URL has to be",
 		`HOLDFAST_NATS_STREAM "holdfast.events"`, "HOLDFAST_PUBLIC_URL has to be",
-		"HOLDFAST_WEBHOOK_KEY has to be 32 bytes or more in base64",
+		"HOLDFAST_WEBHOOK_KEY has to be 32 bytes or more in base64", "HOLDFAST_ACCEPT_WAIT_MAX",
 	} {
 		require.ErrorContains(t, err, part)
 	}

@@ -9,10 +9,15 @@ import (
 )
 
 // BenchmarkDo measures what an item costs on its way through a combiner whose flush does nothing.
-func BenchmarkDo(b *testing.B) {
+func BenchmarkDo(b *testing.B) { benchmark(b, config()) }
+
+// BenchmarkDoBounded measures the same where the wait is bounded and who has left is dropped.
+func BenchmarkDoBounded(b *testing.B) { benchmark(b, bounded()) }
+
+func benchmark(b *testing.B, cfg groupcommit.Config) {
+	b.Helper()
 	for _, parallel := range []int{1, 32, 128} {
 		b.Run(fmt.Sprintf("callers per core %d", parallel), func(b *testing.B) {
-			cfg := config()
 			cfg.BatchMax, cfg.QueueMax, cfg.Flights = 256, 4_096, 2
 			outcomes := make([]string, cfg.BatchMax)
 			c := groupcommit.New(cfg, func(_ context.Context, items []int) ([]string, error) {

@@ -1,12 +1,13 @@
 // Package groupcommit turns concurrent calls into batches: while one transaction is in flight the
 // next batch gathers, one transaction commits the batch, and each caller gets its own outcome.
 //
-// It refuses to wait for a batch to fill, to queue without a bound (a full queue answers ErrFull at
-// once) and to know what an item is.
+// It refuses to wait for a batch to fill, to queue without a bound in items and, where there is a WaitMax, in
+// time (ErrFull and ErrLate come at once), and to know what an item is.
 //
 // Invariant: an item is handed to flush by one flight at a time, and every item that was taken gets
-// exactly one answer, even if flush panics. An item that fails alone never fails its neighbours: a batch
-// that fails for a reason that one item can cause is split until that item is by itself.
+// exactly one answer, even if flush panics; where Drop says so, one whose caller left before its flight began
+// is not done and gets none. An item that fails alone never fails its neighbours: a batch that fails for a
+// reason that one item can cause is split until that item is by itself.
 package groupcommit
 
 import (
@@ -16,6 +17,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"time"
 
 	"example.com/holdfast/internal/tracing"
 )
@@ -24,6 +26,8 @@ import (
 var (
 	ErrFull    = errors.New("group commit: queue is full")
 	ErrStopped = errors.New("group commit: stopped")
+	// ErrLate is ErrFull by time: what waits already would take longer than WaitMax.
+	ErrLate = fmt.Errorf("%w: the wait would be too long", ErrFull)
 )
 
 // Flush does a batch in one transaction and returns an outcome per item, in the same order. An
@@ -42,13 +46,22 @@ type PanicError struct {
 // Error names the value; the stack is for logs.
 func (e *PanicError) Error() string { return fmt.Sprintf("flush panicked: %v", e.Value) }
 
-// Config says how a combiner works. Every number has to be positive, and Again and Alone are needed.
+// Config says how a combiner works. Every number but WaitMax has to be positive; Again and Alone are needed.
 type Config struct {
 	Name string
 	// BatchMax is the largest batch, in items.
 	BatchMax int
 	// QueueMax is how many items may wait, in items.
 	QueueMax int
+	// WaitMax is the longest that an item may be expected to wait for its flight; one that would wait longer,
+	// or end after its caller's deadline, is refused with ErrLate. Zero is no bound: what ends work is never
+	// refused for its wait.
+	WaitMax time.Duration
+	// Now is the clock that WaitMax goes by; without one it is not needed.
+	Now func() time.Time
+	// Drop says that an item whose caller has left before its flight began is not done: nothing happens to
+	// it. So a flight that was held up is followed by those who still wait, and not by those who have gone.
+	Drop bool
 	// Flights is how many batches may be in flight at once.
 	Flights int
 	// Attempts is how often a batch is tried as a whole while Again says so.
@@ -64,6 +77,8 @@ type Config struct {
 type call[Item, Outcome any] struct {
 	item Item
 	done chan answer[Outcome]
+	// left is closed when the caller leaves; nil where the item is done all the same.
+	left <-chan struct{}
 	// trace is the traceparent of the caller's wait, or "".
 	trace string
 }
@@ -80,6 +95,7 @@ type Combiner[Item, Outcome any] struct {
 	cfg     Config
 	flush   Flush[Item, Outcome]
 	queue   chan call[Item, Outcome]
+	pace    *pace // nil where nobody asks
 	flights sync.WaitGroup
 	refuse  sync.Once
 	ended   sync.Once
@@ -94,23 +110,28 @@ type Combiner[Item, Outcome any] struct {
 // mistake of the program and not of a run.
 func New[Item, Outcome any](cfg Config, flush Flush[Item, Outcome]) *Combiner[Item, Outcome] {
 	smallest := min(cfg.BatchMax, cfg.QueueMax, cfg.Flights, cfg.Attempts)
-	if smallest < 1 || cfg.Again == nil || cfg.Alone == nil {
+	if smallest < 1 || cfg.Again == nil || cfg.Alone == nil ||
+		cfg.WaitMax < 0 || cfg.WaitMax > 0 && cfg.Now == nil {
 		panic(fmt.Sprintf("group commit %s: incomplete config", cfg.Name))
 	}
-	return &Combiner[Item, Outcome]{
+	c := &Combiner[Item, Outcome]{
 		cfg: cfg, flush: flush, waits: "wait for " + cfg.Name, commits: "commit " + cfg.Name,
 		queue:   make(chan call[Item, Outcome], cfg.QueueMax),
 		stop:    make(chan struct{}),
 		stopped: make(chan struct{}),
 	}
+	if cfg.WaitMax > 0 {
+		c.pace = &pace{begun: make([]time.Time, cfg.Flights)}
+	}
+	return c
 }
 
 // Start begins to take items, once. The context carries values only: a batch belongs to many callers, so
 // no single caller's deadline ends it.
 func (c *Combiner[Item, Outcome]) Start(ctx context.Context) {
 	ctx = context.WithoutCancel(ctx)
-	for range c.cfg.Flights {
-		c.flights.Go(func() { c.fly(ctx) })
+	for flight := range c.cfg.Flights {
+		c.flights.Go(func() { c.fly(ctx, flight) })
 	}
 }
 
@@ -123,7 +144,7 @@ func (c *Combiner[Item, Outcome]) Stop() {
 }
 
 // Do hands in one item and waits for its outcome. A caller whose context ends leaves with the
-// context's error; its item has one definite outcome all the same.
+// context's error; its item has one definite outcome all the same, or was dropped and has none.
 func (c *Combiner[Item, Outcome]) Do(ctx context.Context, item Item) (Outcome, error) {
 	ctx, span := tracing.Start(ctx, tracing.Internal, c.waits)
 	a := c.wait(ctx, item, span.Parent())
@@ -139,7 +160,13 @@ func (c *Combiner[Item, Outcome]) wait(ctx context.Context, item Item, trace str
 	if c.stopping() {
 		return answer[Outcome]{err: fmt.Errorf("%s: %w", c.cfg.Name, ErrStopped)}
 	}
+	if c.late(ctx) {
+		return answer[Outcome]{err: fmt.Errorf("%s: %w", c.cfg.Name, ErrLate)}
+	}
 	it := call[Item, Outcome]{item: item, done: make(chan answer[Outcome], 1), trace: trace}
+	if c.cfg.Drop {
+		it.left = ctx.Done()
+	}
 	select {
 	case c.queue <- it:
 	default:
@@ -155,6 +182,28 @@ func (c *Combiner[Item, Outcome]) wait(ctx context.Context, item Item, trace str
 	}
 }
 
+// late says whether an item that comes now would begin too late, or end when its caller has left.
+func (c *Combiner[Item, Outcome]) late(ctx context.Context) bool {
+	if c.pace == nil {
+		return false
+	}
+	now := c.cfg.Now()
+	begins, ends := c.pace.forecast(now, len(c.queue)/c.cfg.BatchMax)
+	deadline, limited := ctx.Deadline()
+	return begins > c.cfg.WaitMax || limited && ends > deadline.Sub(now)
+}
+
+// dropped says that the caller has left an item that is not done then. The caller goes by its own context: it
+// needs no answer.
+func (it call[Item, Outcome]) dropped() bool {
+	select {
+	case <-it.left:
+		return true
+	default:
+		return false
+	}
+}
+
 // outcomeOr prefers an answer that came at the same time as the reason to leave.
 func (it call[Item, Outcome]) outcomeOr(err error) answer[Outcome] {
 	select {
@@ -166,13 +215,22 @@ func (it call[Item, Outcome]) outcomeOr(err error) answer[Outcome] {
 }
 
 // fly gathers what is waiting, flushes it, and begins again.
-func (c *Combiner[Item, Outcome]) fly(ctx context.Context) {
+func (c *Combiner[Item, Outcome]) fly(ctx context.Context, flight int) {
 	batch := make([]call[Item, Outcome], 0, c.cfg.BatchMax)
 	for !c.stopping() {
 		select {
 		case first := <-c.queue:
+			if first.dropped() {
+				continue
+			}
+			if c.pace != nil {
+				c.pace.begin(flight, c.cfg.Now())
+			}
 			batch = c.gather(append(batch, first))
 			c.commit(ctx, batch)
+			if c.pace != nil {
+				c.pace.end(flight, c.cfg.Now())
+			}
 			clear(batch)
 			batch = batch[:0]
 		case <-c.stop:
@@ -195,7 +253,9 @@ func (c *Combiner[Item, Outcome]) gather(batch []call[Item, Outcome]) []call[Ite
 	for len(batch) < c.cfg.BatchMax {
 		select {
 		case it := <-c.queue:
-			batch = append(batch, it)
+			if !it.dropped() {
+				batch = append(batch, it)
+			}
 		default:
 			return batch
 		}

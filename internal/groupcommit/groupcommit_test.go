@@ -423,6 +423,8 @@ func TestAnIncompleteConfigIsRefused(t *testing.T) {
 		"Attempts": func(c *groupcommit.Config) { c.Attempts = 0 },
 		"Again":    func(c *groupcommit.Config) { c.Again = nil },
 		"Alone":    func(c *groupcommit.Config) { c.Alone = nil },
+		"WaitMax":  func(c *groupcommit.Config) { c.WaitMax = -1 },
+		"Now":      func(c *groupcommit.Config) { c.WaitMax = 1 },
 	} {
 		cfg := config()
 		spoil(&cfg)

@@ -75,7 +75,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}()
 	if f.inFlight.Add(1) > int64(f.cfg.InFlightMax) {
 		p := problem.New(problem.Overloaded, "Too many requests are in flight.")
-		p.RetryAfter = retryAfterBusy
+		p.RetryAfter = soon()
 		f.cfg.Metrics.Shed("in_flight")
 		f.fail(rec, c, p)
 		return

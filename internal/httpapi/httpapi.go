@@ -252,6 +252,9 @@ type Config struct {
 	// Mode is asked before that, and for what changes and lists too: an error is the answer of the mode that
 	// the service is in. Nil lets all pass, as the admin listener does.
 	Mode func(mode.Work, tenancy.Class) error
+	// Known says whether an answer is stored under a key of a tenant: such a request passes though Admit or
+	// Mode refuses it. It answers soon, with no if it does not know. Nil knows none.
+	Known func(ctx context.Context, tenantID uuid.UUID, key string) bool
 	// Self is what /admin/v1/status tells of this process.
 	Self Self
 	// Checks are what /readyz of the admin listener runs.

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +14,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"example.com/holdfast/internal/groupcommit"
 	"example.com/holdfast/internal/problem"
 	"example.com/holdfast/internal/tenancy"
 )
@@ -134,6 +136,57 @@ func (m *fakeMetrics) Shed(reason string) {
 	m.shed = append(m.shed, reason)
 }
 
+func TestWhatWasAnsweredBeforePassesThoughNewWorkIsRefused(t *testing.T) {
+	t.Parallel()
+	metrics := &fakeMetrics{}
+	full := false
+	var asked []string
+	b := setup(t, func(c *Config) {
+		c.Metrics = metrics
+		c.Admit = func(Admission) error {
+			if full {
+				return problem.New(problem.Overloaded, "Shed.")
+			}
+			return nil
+		}
+		c.Known = func(_ context.Context, tenant uuid.UUID, key string) bool {
+			asked = append(asked, key)
+			return tenant == acme && key == "first"
+		}
+	})
+	named := func(e exchange, name string) exchange { e.name = name; return e }
+	first := named(creating(goodTransfer), "first")
+	require.Equal(t, http.StatusAccepted, b.do(t, first).Code)
+	require.Empty(t, asked, "nobody is asked while nothing is refused")
+	full = true
+	a := b.do(t, first)
+	require.Equal(t, http.StatusAccepted, a.Code)
+	require.Equal(t, "true", a.Header().Get("Idempotent-Replayed"))
+	other := named(creating(strings.Replace(goodTransfer, "125", "126", 1)), "first")
+	b.requireProblem(t, other, problem.KeyReused)
+	quoted := named(first, `"first"`)
+	require.Equal(t, http.StatusAccepted, b.do(t, quoted).Code)
+	b.requireProblem(t, named(first, "second"), problem.Overloaded)
+	theirs := first
+	theirs.key = "globex"
+	b.requireProblem(t, theirs, problem.Overloaded)
+	require.Equal(t, []string{"first", "first", "first", "second", "first"}, asked)
+	for _, name := range []string{"-", "a b"} {
+		b.requireProblem(t, named(first, name), problem.Overloaded)
+	}
+	require.Len(t, asked, 5, "what is no key is not asked for")
+	require.Equal(t, []string{"admission", "admission", "admission", "admission"}, metrics.shed)
+}
+
+func TestARequestThatWouldWaitTooLongIsCountedAsRefused(t *testing.T) {
+	t.Parallel()
+	metrics := &fakeMetrics{}
+	b := setup(t, func(c *Config) { c.Metrics = metrics })
+	b.fake.err = groupcommit.ErrLate
+	b.requireProblem(t, creating(goodTransfer), problem.Overloaded)
+	require.Equal(t, []string{"waiting"}, metrics.shed)
+}
+
 func TestMoreRequestsThanMayBeInFlightAreRefusedAtOnce(t *testing.T) {
 	t.Parallel()
 	metrics := &fakeMetrics{}
@@ -151,7 +204,7 @@ func TestMoreRequestsThanMayBeInFlightAreRefusedAtOnce(t *testing.T) {
 	<-entered
 	a := b.do(t, exchange{method: get, path: "/livez"})
 	require.Equal(t, string(problem.Overloaded), a.problem(t).Code)
-	require.Equal(t, "1", a.Header().Get("Retry-After"))
+	require.Contains(t, []string{"1", "2"}, a.Header().Get("Retry-After"))
 	close(b.fake.block)
 	require.Equal(t, http.StatusAccepted, (<-done).Code)
 	require.Equal(t, http.StatusOK, b.do(t, exchange{method: get, path: "/livez"}).Code)

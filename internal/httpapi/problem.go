@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"strconv"
@@ -56,6 +57,9 @@ func (s *shared) meaning(code problem.Code) problem.Meaning {
 // fail answers a request with the problem that err is. It is the one place where a refusal is written.
 func (s *shared) fail(w http.ResponseWriter, c *call, err error) {
 	p := explain(err)
+	if errors.Is(err, groupcommit.ErrFull) {
+		s.cfg.Metrics.Shed("waiting")
+	}
 	m := s.meaning(p.Code)
 	c.code = p.Code
 	if m.Status >= http.StatusInternalServerError { // below, the code says it all
@@ -131,7 +135,9 @@ func explain(err error) *problem.Error {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), stoppedByServer(err):
 		return problem.Wrap(problem.DeadlineExceeded, err, "The time for this request is up.")
 	case errors.Is(err, groupcommit.ErrFull):
-		return later(problem.Overloaded, err, "Too much work is waiting already.")
+		p := problem.Wrap(problem.Overloaded, err, "Too much work is waiting already.")
+		p.RetryAfter = soon()
+		return p
 	case errors.Is(err, groupcommit.ErrStopped):
 		return later(problem.Unavailable, err, "This instance is stopping.")
 	case pgtx.Unknown(err), pgtx.Busy(err), outOfReach(err), errors.As(err, &network),
@@ -140,6 +146,10 @@ func explain(err error) *problem.Error {
 	}
 	return problem.Of(err)
 }
+
+// soon is what a client is told to wait that was refused for too much work: around a second, so that those
+// who were refused together do not come back together.
+func soon() time.Duration { return retryAfterBusy/2 + rand.N(retryAfterBusy) }
 
 func later(code problem.Code, err error, detail string) *problem.Error {
 	p := problem.Wrap(code, err, detail)

@@ -56,7 +56,7 @@ func (s *shared) makeRoom(_ context.Context, c *call, _ http.ResponseWriter, _ *
 		return nil
 	}
 	p := problem.New(problem.Overloaded, "More than %d requests of this tenant are in flight.", s.room.most)
-	p.RetryAfter = retryAfterBusy
+	p.RetryAfter = soon()
 	s.cfg.Metrics.Shed("tenant_in_flight")
 	return p
 }

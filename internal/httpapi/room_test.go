@@ -44,7 +44,7 @@ func TestATenantHasAtMostAQuarterOfWhatMayBeInFlight(t *testing.T) {
 	mine := exchange{method: get, path: "/v1/transfers", key: "reader"}
 	a := b.do(t, mine)
 	require.Equal(t, string(problem.Overloaded), a.problem(t).Code, "another key of the tenant does not help")
-	require.Equal(t, "1", a.Header().Get("Retry-After"))
+	require.Contains(t, []string{"1", "2"}, a.Header().Get("Retry-After"))
 	require.Equal(t, []string{"tenant_in_flight"}, metrics.shed)
 	theirs := creating(goodTransfer)
 	theirs.key = "globex"

@@ -76,10 +76,7 @@ func (s *shared) steps(rt *route) []step {
 	} else if s.room != nil && (rt.access != open || rt.has(body)) {
 		steps = append(steps, s.makeRoom)
 	}
-	if s.cfg.Mode != nil && rt.class.work() != "" {
-		steps = append(steps, s.inMode)
-	}
-	if rt.class.creation() != "" {
+	if rt.class.work() != "" {
 		steps = append(steps, s.admit)
 	}
 	steps = append(steps, s.query, s.ids)
@@ -171,21 +168,39 @@ func (s *shared) rate(_ context.Context, c *call, w http.ResponseWriter, _ *http
 	return p
 }
 
-// inMode asks whether the mode of the service lets this pass.
-func (s *shared) inMode(_ context.Context, c *call, _ http.ResponseWriter, _ *http.Request) error {
-	err := s.cfg.Mode(c.route.class.work(), tenancy.Class(c.class))
-	if err != nil {
-		s.cfg.Metrics.Shed("mode")
+// admit refuses what the mode of the service does not let pass, and what would create work while work waits too
+// long; but not what was answered before: that creates nothing. Who is refused before this step, for its rate or
+// for what is in flight, is not asked about: that would cost what the refusal saves.
+func (s *shared) admit(ctx context.Context, c *call, _ http.ResponseWriter, r *http.Request) error {
+	reason, err := s.refusedBy(c)
+	if err == nil || s.repeats(ctx, c, r) {
+		return nil
 	}
+	s.cfg.Metrics.Shed(reason)
 	return err
 }
 
-func (s *shared) admit(_ context.Context, c *call, _ http.ResponseWriter, _ *http.Request) error {
-	err := s.cfg.Admit(Admission{TenantID: c.tenantID, Class: c.class, Creates: c.route.class.creation()})
-	if err != nil {
-		s.cfg.Metrics.Shed("admission")
+// refusedBy says who refuses a request at the door, and with which answer.
+func (s *shared) refusedBy(c *call) (string, error) {
+	if work := c.route.class.work(); s.cfg.Mode != nil && work != "" {
+		if err := s.cfg.Mode(work, tenancy.Class(c.class)); err != nil {
+			return "mode", err
+		}
 	}
-	return err
+	if what := c.route.class.creation(); what != "" {
+		return "admission", s.cfg.Admit(Admission{TenantID: c.tenantID, Class: c.class, Creates: what})
+	}
+	return "", nil
+}
+
+// repeats says whether there is an answer under the key of a request, whatever it is.
+func (s *shared) repeats(ctx context.Context, c *call, r *http.Request) bool {
+	given := r.Header.Values("Idempotency-Key")
+	if s.cfg.Known == nil || !c.route.has(key) || len(given) != 1 {
+		return false
+	}
+	name, err := idempotency.ParseKey(given[0])
+	return err == nil && s.cfg.Known(ctx, c.tenantID, name)
 }
 
 // query finds parameters that the route does not have, or that are there twice or empty: a filter with

@@ -73,7 +73,8 @@ type Meaning struct {
 	// Retryable says that the same request with the same key may succeed later.
 	Retryable bool
 	// SafeNewKey says that nothing happened under this key and nothing will, so that a changed
-	// request may be sent under a new key.
+	// request may be sent under a new key. What is refused unseen and may be sent again never is: it
+	// may repeat a request that was done and whose answer was lost.
 	SafeNewKey bool
 	// Stored says that a keyed request which was refused so gets the same refusal again: it was
 	// decided on the state of things, in the transaction that stores the key.

@@ -62,7 +62,8 @@ func TestRowsAreSound(t *testing.T) {
 		assert.False(t, titles[m.Title], "%s: title is used twice", m.Code)
 		titles[m.Title] = true
 		assert.True(t, strings.HasSuffix(m.Advice, "."), m.Code)
-		assert.True(t, m.Retryable || m.SafeNewKey, "%s: leaves the client no way on", m.Code)
+		assert.NotEqual(t, m.Retryable, m.SafeNewKey,
+			"%s: the client goes on with the same key or with a new one, and cannot choose", m.Code)
 		if m.Stored {
 			assert.False(t, m.Retryable, "%s: a stored refusal stays the answer", m.Code)
 			assert.Less(t, m.Status, 500, "%s: our own failure says nothing about the request", m.Code)

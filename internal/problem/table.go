@@ -10,27 +10,29 @@ const (
 	adviceFix    = "Correct the request and send it again; nothing was stored, so the key may be used again."
 	adviceFinal  = "The refusal is stored under the key. Change what it names, then use a new key."
 	adviceAgain  = "Nothing is lost: send the same request with the same key after Retry-After."
+	adviceDoor   = "Refused unseen: it did nothing, but one before it with the same key may have. " + adviceSame
+	adviceSame   = "Send the same request with the same key after Retry-After; a new key could do it twice."
 )
 
 // Table lists every code with its meaning, in the order in which requests are checked.
 func Table() []Meaning {
 	return []Meaning{
 		{BodyTooLarge, 413, "Body too large", false, true, false, adviceFix},
-		{RequestTimeout, 408, "Request took too long to arrive", true, true, false, adviceAgain},
+		{RequestTimeout, 408, "Request took too long to arrive", true, false, false, adviceDoor},
 		{RouteNotFound, 404, "No such route", false, true, false, "See the API reference at /docs."},
 		{MethodNotAllowed, 405, "Method not allowed", false, true, false, "See the Allow header."},
 		{Unauthenticated, 401, "No valid API key", false, true, false, adviceSignIn},
 		{Forbidden, 403, "API key lacks the scope", false, true, false, adviceScope},
-		{RateLimited, 429, "Too many requests", true, true, false, adviceAgain},
-		{Overloaded, 503, "Overloaded", true, true, false, adviceAgain},
-		{RefusedByMode, 503, "Refused in this mode", true, false, false, adviceAgain},
+		{RateLimited, 429, "Too many requests", true, false, false, adviceDoor},
+		{Overloaded, 503, "Overloaded", true, false, false, adviceDoor},
+		{RefusedByMode, 503, "Refused in this mode", true, false, false, adviceDoor},
 		{UnsupportedMediaType, 415, "Unsupported media type", false, true, false, "Send application/json."},
 		{MalformedRequest, 400, "Malformed request", false, true, false, adviceFix},
 		{KeyMissing, 400, "Idempotency-Key missing", false, true, false, "Send an Idempotency-Key header."},
 		{KeyInvalid, 400, "Idempotency-Key invalid", false, true, false, adviceKey},
 		{ValidationFailed, 422, "Request not valid", false, true, false, adviceFix},
 		{
-			WebhooksUnavailable, 503, "Webhooks not set up", true, true, false,
+			WebhooksUnavailable, 503, "Webhooks not set up", true, false, false,
 			"Whoever runs this installation has to set a key for webhooks; nothing was stored.",
 		},
 		{

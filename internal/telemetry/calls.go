@@ -64,7 +64,7 @@ func newRequestMetrics(c *catalogue) requestMetrics {
 			"Requests whose answer says that we could not do it, or do not know. A refusal is none."),
 		shed: c.counters("requests_shed_total", "Requests that were refused at once, by reason.",
 			of("reason", "admission", "in_flight", "mode", "rate", "streams", "tenant_in_flight",
-				"tenant_streams")),
+				"tenant_streams", "waiting")),
 	}
 }
 

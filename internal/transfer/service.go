@@ -64,6 +64,9 @@ type Config struct {
 	Subscriptions []outbox.Subscription
 	// Instance names the process in events.
 	Instance string
+	// AcceptWaitMax is how long a request may have to wait for its batch; one that would wait longer is
+	// refused. Zero is no bound.
+	AcceptWaitMax time.Duration
 	// Now is the clock for waiting and budgets; what goes into rows is Postgres's.
 	Now func() time.Time
 }
@@ -83,8 +86,8 @@ type Service struct {
 // NewService makes a service that is not started.
 func NewService(cfg Config) *Service {
 	s := &Service{cfg: cfg, pool: cfg.Pool, lanes: fairshare.New[uuid.UUID](), random: rand.Float64}
-	s.accepts = groupcommit.New(s.combiner("accept", batchMaxItems, queueMaxItems), s.flushAccepts)
-	s.bulks = groupcommit.New(s.combiner("accept_bulk", bulkBatchMax, bulkQueueMax), s.flushAccepts)
+	s.accepts = groupcommit.New(s.acceptor("accept", batchMaxItems, queueMaxItems), s.flushAccepts)
+	s.bulks = groupcommit.New(s.acceptor("accept_bulk", bulkBatchMax, bulkQueueMax), s.flushAccepts)
 	s.moves = groupcommit.New(s.combiner("move", batchMaxItems, queueMaxItems), s.flushMoves)
 	s.notes = groupcommit.New(s.combiner("note", batchMaxItems, queueMaxItems), s.flushNotes)
 	return s
@@ -97,6 +100,14 @@ func (s *Service) combiner(name string, batchMax, queueMax int) groupcommit.Conf
 		Alone:   func(err error) bool { return pgtx.Raced(err) || pgtx.Broken(err) || pgtx.Busy(err) },
 		Observe: func(size int) { s.cfg.Metrics.BatchSize(name, size) },
 	}
+}
+
+// acceptor is a combiner of what clients ask for: who would wait too long is refused, and for a client who
+// has left nothing is begun. What moves transfers on is neither.
+func (s *Service) acceptor(name string, batchMax, queueMax int) groupcommit.Config {
+	c := s.combiner(name, batchMax, queueMax)
+	c.WaitMax, c.Now, c.Drop = s.cfg.AcceptWaitMax, s.cfg.Now, true
+	return c
 }
 
 // Start begins to commit batches.

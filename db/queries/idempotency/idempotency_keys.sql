@@ -4,6 +4,12 @@ SELECT k.tenant_id, k.key, k.request_sha256, k.status, k.location, k.body
   FROM (SELECT unnest(@tenants::uuid[]) AS tenant_id, unnest(@keys::text[]) AS key) AS u
   JOIN idempotency_keys k ON k.tenant_id = u.tenant_id AND k.key = u.key;
 
+-- KnownKeys says which keys have a stored outcome, without reading it.
+-- name: KnownKeys :many
+SELECT k.tenant_id, k.key
+  FROM (SELECT unnest(@tenants::uuid[]) AS tenant_id, unnest(@keys::text[]) AS key) AS u
+  JOIN idempotency_keys k ON k.tenant_id = u.tenant_id AND k.key = u.key;
+
 -- InsertKeys stores outcomes, in key order so that two batches cannot wait for each other. A key that
 -- another transaction stored meanwhile is a unique violation: the batch is decided again, and finds it.
 -- name: InsertKeys :exec

@@ -95,6 +95,43 @@ func (q *Queries) InsertKeys(ctx context.Context, db DBTX, arg InsertKeysParams)
 	return err
 }
 
+const KnownKeys = `-- name: KnownKeys :many
+SELECT k.tenant_id, k.key
+  FROM (SELECT unnest($1::uuid[]) AS tenant_id, unnest($2::text[]) AS key) AS u
+  JOIN idempotency_keys k ON k.tenant_id = u.tenant_id AND k.key = u.key
+`
+
+type KnownKeysParams struct {
+	Tenants []uuid.UUID
+	Keys    []string
+}
+
+type KnownKeysRow struct {
+	TenantID uuid.UUID
+	Key      string
+}
+
+// KnownKeys says which keys have a stored outcome, without reading it.
+func (q *Queries) KnownKeys(ctx context.Context, db DBTX, arg KnownKeysParams) ([]KnownKeysRow, error) {
+	rows, err := db.Query(ctx, KnownKeys, arg.Tenants, arg.Keys)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []KnownKeysRow
+	for rows.Next() {
+		var i KnownKeysRow
+		if err := rows.Scan(&i.TenantID, &i.Key); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const SystemDeleteExpired = `-- name: SystemDeleteExpired :execrows
 DELETE FROM idempotency_keys d
  USING (SELECT k.tenant_id, k.key FROM idempotency_keys k

@@ -31,7 +31,8 @@ request when you ask for help, and 'trace_id' its trace where it is traced. The 
 - **Same key again**: the same request with the same Idempotency-Key may succeed later. Wait for
   'Retry-After' if it is there.
 - **New key**: nothing happened under this key and nothing will, so a changed request may be sent under
-  a new one. Where it says no, send the same request with the same key until the answer is another one.
+  a new one. Where it says no, send the same request with the same key until the answer is another one: who
+  takes a new key after an answer was lost, and the next one said 429 or 503, may pay twice.
 - **Stored**: the refusal was decided on the state of things. The same request with the same key gets
   it again, also when the state has changed; use a new key.
 
