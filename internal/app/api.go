@@ -67,7 +67,7 @@ func NewAPI(ctx context.Context, cfg config.Config, env Env, further ...httpapi.
 		Transfers: waitingTransfers{a.transfers, untilEnd(ending, a.transfers.Wait, a.transfers.Get)},
 		Orders:    waitingOrders{a.orders, untilEnd(ending, a.orders.Wait, a.orders.Get)},
 		Inventory: inventory.NewService(a.domain),
-		Admit:     a.admission.admit, Known: a.finder.Known,
+		Admit:     a.admission.admit, Known: a.finder.Known, Mode: env.mode.Check,
 		Checks: append(a.checks(), further...), InFlightMax: cfg.InFlightMax,
 		RatePerSecond: cfg.TenantRate, KeyReusedStatus: cfg.MismatchStatus,
 		PayoutCallbackSecret: cfg.PayoutCallbackSecret, Dependencies: operators, Backlog: operators,

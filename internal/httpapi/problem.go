@@ -140,7 +140,7 @@ func explain(err error) *problem.Error {
 		return p
 	case errors.Is(err, groupcommit.ErrStopped):
 		return later(problem.Unavailable, err, "This instance is stopping.")
-	case pgtx.Unknown(err), pgtx.Busy(err), outOfReach(err), errors.As(err, &network),
+	case pgtx.Unknown(err), pgtx.Busy(err), pgtx.Unconnected(err), outOfReach(err), errors.As(err, &network),
 		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
 		return later(problem.Unavailable, err, "The database does not answer as it should.")
 	}

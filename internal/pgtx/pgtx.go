@@ -230,6 +230,12 @@ func Raced(err error) bool {
 // Busy says that a row stayed locked for longer than lock_timeout.
 func Busy(err error) bool { return Code(err) == codeLockTimeout }
 
+// Unconnected says that no connection could be made, for whatever reason: nothing was asked.
+func Unconnected(err error) bool {
+	_, ok := errors.AsType[*pgconn.ConnectError](err)
+	return ok
+}
+
 // Passing says that the error is one of the moment: others were in the way, or the server was not itself.
 // What the transaction does is not at fault, and the same may succeed later.
 func Passing(err error) bool {
