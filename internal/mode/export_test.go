@@ -5,15 +5,16 @@ import (
 	"time"
 )
 
-// InForce is the mode of a process that has read one.
-func InForce(p *Policy, m Mode) *Current {
-	c := NewCurrent(p, time.Now)
-	c.follow(State{Mode: m}, time.Now())
+// Following is the mode of a process that has read one.
+func Following(p *Policy, m Mode) *Current {
+	stopped := func() time.Time { return time.Time{} }
+	c := NewCurrent(p, stopped)
+	c.follow(State{Mode: m}, stopped())
 	return c
 }
 
-// Round lets a governor that was not started do what it does again and again.
-func (g *Governor) Round(ctx context.Context) { g.round(ctx) }
+// Do lets a governor that was not started do what it does again and again.
+func (g *Governor) Do(ctx context.Context) { g.round(ctx) }
 
-// Measured puts reports together.
-func Measured(reports ...Report) Values { return measured(reports) }
+// Together puts reports together.
+func Together(reports ...Report) Values { return measured(reports) }

@@ -40,7 +40,8 @@ type process struct {
 
 func newCluster(t *testing.T, processes int, pairs ...string) *cluster {
 	t.Helper()
-	c := &cluster{pool: pgtest.New(t), policy: policyWith(t, pairs...), now: time.Now(), seen: aged(0)}
+	c := &cluster{pool: pgtest.New(t), policy: policyWith(t, pairs...), seen: aged(0)}
+	c.now = time.Unix(1_000_000, 0)
 	for i := range processes {
 		c.add(fmt.Sprintf("process-%d", i), c.policy)
 	}
@@ -60,7 +61,7 @@ func (c *cluster) ages() mode.Values {
 	return v
 }
 
-func (c *cluster) add(name string, policy *mode.Policy) *process {
+func (c *cluster) add(name string, policy *mode.Policy) {
 	p := &process{current: mode.NewCurrent(policy, c.clock)}
 	p.Governor = &mode.Governor{
 		Instance: name, Pool: c.pool, Current: p.current, Log: slog.New(slog.DiscardHandler), Now: c.clock,
@@ -69,7 +70,6 @@ func (c *cluster) add(name string, policy *mode.Policy) *process {
 		Told:    func(_, to mode.State) { p.told = append(p.told, to) },
 	}
 	c.processes = append(c.processes, p)
-	return p
 }
 
 // pass lets time pass, for Postgres by making all that it has written that much older.
@@ -93,7 +93,7 @@ func (c *cluster) pass(t *testing.T, d time.Duration) {
 func (c *cluster) round(t *testing.T) {
 	t.Helper()
 	for _, p := range c.processes {
-		p.Round(t.Context())
+		p.Do(t.Context())
 	}
 }
 
@@ -149,7 +149,7 @@ func TestTheProcessesTogetherTakeOneSampleATime(t *testing.T) {
 		c.pass(t, c.policy.SampleEvery)
 		var group sync.WaitGroup
 		for _, p := range c.processes {
-			group.Go(func() { p.Round(t.Context()) })
+			group.Go(func() { p.Do(t.Context()) })
 		}
 		group.Wait()
 	}
@@ -190,8 +190,11 @@ func TestASlowDependencyLeadsThroughTheModesAndBack(t *testing.T) {
 func TestWhatTheProcessesReportSwitchesTheMode(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 2)
-	c.processes[0].measures = mode.Report{Dependencies: map[string]mode.Demand{"risk_api": {Wanted: 9, Places: 4}}}
-	c.processes[1].measures = mode.Report{Dependencies: map[string]mode.Demand{"risk_api": {Wanted: 0, Places: 4}}}
+	for i, wanted := range []int{9, 0} {
+		c.processes[i].measures = mode.Report{
+			Dependencies: map[string]mode.Demand{"risk_api": {Wanted: wanted, Places: 4}},
+		}
+	}
 	c.samples(t, 4)
 	c.requireMode(t, mode.Constrained)
 	require.Contains(t, c.history(t)[0].Reason, "saturation 1.12 >= 0.95")
@@ -245,7 +248,8 @@ func TestAnOverrideCanBeLiftedAndReplaced(t *testing.T) {
 	require.NoError(t, c.set(t, pin(mode.Constrained)))
 	c.round(t)
 	c.requireMode(t, mode.Constrained)
-	require.NoError(t, c.set(t, mode.Override{Control: mode.Auto, Actor: "operator:bob", Reason: "it is over"}))
+	lift := mode.Override{Control: mode.Auto, Actor: "operator:bob", Reason: "it is over"}
+	require.NoError(t, c.set(t, lift))
 	c.round(t)
 	c.requireMode(t, mode.Normal)
 	require.False(t, c.processes[0].current.State().Overridden())
@@ -334,8 +338,13 @@ func TestAGovernorFollowsWithinItsPollAndLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 1, "sample_every: 5s", "sample_every: 100ms", "dwell: 60s", "dwell: 1s")
 	p := c.processes[0]
-	p.Now = time.Now
-	p.Governor.Start(t.Context())
+	p.Now = func() time.Time { // each look at it takes a while
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.now = c.now.Add(c.policy.SampleEvery)
+		return c.now
+	}
+	p.Start(t.Context())
 	require.NoError(t, c.set(t, pin(mode.Protection)))
 	require.Eventually(t, func() bool { return p.current.State().Mode == mode.Protection }, time.Minute,
 		time.Millisecond)
@@ -343,7 +352,7 @@ func TestAGovernorFollowsWithinItsPollAndLeavesNothingBehind(t *testing.T) {
 		followers, err := mode.Followers(t.Context(), c.pool)
 		return err == nil && len(followers) == 1 && followers[0].Follows == p.current.State().Version
 	}, time.Minute, time.Millisecond)
-	p.Governor.Stop(t.Context())
+	p.Stop(t.Context())
 	followers, err := mode.Followers(t.Context(), c.pool)
 	require.NoError(t, err)
 	require.Empty(t, followers)
@@ -355,14 +364,14 @@ func TestWhoIsRungForFollowsAtOnce(t *testing.T) {
 	p := c.processes[0]
 	rung, asked := make(chan struct{}), make(chan struct{}, 100)
 	p.Rung = func() <-chan struct{} { asked <- struct{}{}; return rung }
-	p.Governor.Start(t.Context())
+	p.Start(t.Context())
 	<-asked
 	version := p.current.State().Version
 	require.NoError(t, c.set(t, pin(mode.Protection)))
 	close(rung)
 	require.Eventually(t, func() bool { return p.current.State().Version > version }, time.Minute,
 		time.Millisecond)
-	p.Governor.Stop(t.Context())
+	p.Stop(t.Context())
 }
 
 func TestOldSamplesAndSilentProcessesAreForgotten(t *testing.T) {

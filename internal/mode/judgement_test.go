@@ -3,6 +3,7 @@ package mode_test
 import (
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -129,8 +130,8 @@ func TestWhatIsNoNumberIsNotWell(t *testing.T) {
 	require.Equal(t, mode.Constrained, c.j.Level)
 }
 
-// TestNoLoadMakesTheModeFlap draws policies and oscillating loads, and holds the controller to what it promises
-// about any of them.
+// TestNoLoadMakesTheModeFlap draws policies and oscillating loads, and holds the controller to what it
+// promises about any of them.
 func TestNoLoadMakesTheModeFlap(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(r *rapid.T) {
@@ -163,7 +164,8 @@ func drawnPolicy(t *testing.T, r *rapid.T) *mode.Policy {
 	leave := rapid.IntRange(enter, 20).Draw(r, "leave after")
 	dwell := rapid.IntRange(1, 40).Draw(r, "dwell, in samples")
 	return policyWith(t, "enter_after: 3", fmt.Sprintf("enter_after: %d", enter),
-		"leave_after: 12", fmt.Sprintf("leave_after: %d", leave), "dwell: 60s", fmt.Sprintf("dwell: %ds", 5*dwell))
+		"leave_after: 12", fmt.Sprintf("leave_after: %d", leave),
+		"dwell: 60s", fmt.Sprintf("dwell: %ds", 5*dwell))
 }
 
 // requireJustified says that each of the samples that a switch needs voted for it.
@@ -186,9 +188,9 @@ func requireJustified(r *rapid.T, p *mode.Policy, s mode.Switch, seen []float64)
 
 // requireCalm says that between two switches there is the dwell, and that each goes one level.
 func requireCalm(r *rapid.T, p *mode.Policy, switches []mode.Switch) {
-	at := map[mode.Mode]int{mode.Normal: 0, mode.Constrained: 1, mode.Protection: 2}
+	at := func(m mode.Mode) int { return slices.Index(mode.Levels(), m) }
 	for i, s := range switches {
-		if d := at[s.To] - at[s.From]; d != 1 && d != -1 {
+		if d := at(s.To) - at(s.From); d != 1 && d != -1 {
 			r.Fatalf("from %s to %s", s.From, s.To)
 		}
 		if i > 0 && s.At.Sub(switches[i-1].At) < p.Dwell {
@@ -223,10 +225,12 @@ func TestASimulationSaysWhatThePolicyWouldHaveDone(t *testing.T) {
 
 func TestReportsOfAllProcessesAreOneSample(t *testing.T) {
 	t.Parallel()
-	v := mode.Measured(
+	v := mode.Together(
 		mode.Report{
-			Dependencies: map[string]mode.Demand{"risk_api": {Wanted: 8, Places: 4}, "payout_rail": {Wanted: 1, Places: 4}},
-			Attempts:     30, Firsts: 20, Requests: 100, Failures: 1, PoolWait: time.Millisecond,
+			Dependencies: map[string]mode.Demand{
+				"risk_api": {Wanted: 8, Places: 4}, "payout_rail": {Wanted: 1, Places: 4},
+			},
+			Attempts: 30, Firsts: 20, Requests: 100, Failures: 1, PoolWait: time.Millisecond,
 		},
 		mode.Report{
 			Dependencies: map[string]mode.Demand{"risk_api": {Wanted: 1, Places: 5}, "away": {Wanted: 3}},
@@ -237,7 +241,7 @@ func TestReportsOfAllProcessesAreOneSample(t *testing.T) {
 	require.InDelta(t, 40.0/30, v[mode.Amplification], 1e-9)
 	require.InDelta(t, 0.02, v[mode.FailureRatio], 1e-9)
 	require.InDelta(t, 1.0, v[mode.PoolWait], 1e-9)
-	few := mode.Measured(mode.Report{Attempts: 19, Firsts: 1, Requests: 19, Failures: 19})
+	few := mode.Together(mode.Report{Attempts: 19, Firsts: 1, Requests: 19, Failures: 19})
 	require.Zero(t, few[mode.FailureRatio], "too few to say")
 	require.Zero(t, few[mode.Amplification])
 }

@@ -3,6 +3,7 @@ package mode_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -70,29 +71,38 @@ func TestAHashIsOfWhatAPolicySays(t *testing.T) {
 	require.Len(t, p.Hash(), 64)
 	require.Equal(t, p.Hash(), policyWith(t, "dwell: 60s", "dwell: 1m # a comment").Hash())
 	require.NotEqual(t, p.Hash(), policyWith(t, "dwell: 60s", "dwell: 61s").Hash())
-	require.NotEqual(t, p.Hash(), policyWith(t, "order_age_seconds: {enter: 60,", "order_age_seconds: {enter: 61,").Hash())
+	other := policyWith(t, "order_age_seconds: {enter: 60,", "order_age_seconds: {enter: 61,")
+	require.NotEqual(t, p.Hash(), other.Hash())
 }
 
 func TestEveryProblemOfAPolicyIsToldAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := changed(t,
-		"control: auto", "control: pinned", "sample_every: 5s", "sample_every: 5ms", "enter_after: 3", "enter_after: 0",
-		"leave_after: 12", "leave_after: -1", "dwell: 60s", "dwell: 2h",
+		"control: auto", "control: pinned",
+		"sample_every: 5s", "sample_every: 5ms",
+		"enter_after: 3", "enter_after: 0",
+		"leave_after: 12", "leave_after: -1",
+		"dwell: 60s", "dwell: 2h",
 		"transfer_age_seconds: {enter: 5, leave: 2}", "transfer_age_seconds: {enter: 5, leave: 6}",
 		"saturation: {enter: 0.95, leave: 0.7}", "sturation: {enter: 0.95, leave: 0.7}",
 		"amplification: {enter: 3, leave: 2}", "amplification: {enter: 1, leave: 0.5}",
-		"create_transfer: {constrained: all, protection: standard, frozen: critical}",
-		"create_transfer: {constrained: critical, protection: standard, frozen: critical}",
-		"create_order: {constrained: all, protection: standard, frozen: critical}", "create_order: {constrained: all}",
-		"create_other: {constrained: all, protection: critical,", "create_other: {constrained: all, protection: nobody,",
-		"change: {constrained: all, protection: all,", "settle: {constrained: all, protection: all,",
+		"create_transfer: {constrained: all,", "create_transfer: {constrained: critical,",
+		"create_order: {constrained: all, protection: standard, frozen: critical}",
+		"create_order: {constrained: all}",
+		"create_other: {constrained: all, protection: critical,",
+		"create_other: {constrained: all, protection: nobody,",
+		"change: {constrained: all,", "settle: {constrained: all,",
 		"list: {constrained: all,", "list: {constrained: some, normal: all,",
 		"notifications: {constrained: defer,", "notifications: {constrained: drop,",
-		"webhooks:", "risk_api:", "from: 0.1", "from: 0", "within: 60s", "within: 2h", "frozen: 30s}", "frozen: 30ms}")
+		"webhooks:", "risk_api:",
+		"from: 0.1", "from: 0",
+		"within: 60s", "within: 2h",
+		"frozen: 30s}", "frozen: 30ms}")
 	for _, part := range []string{
 		"control: \"pinned\"", "sample_every: has to be", "enter_after: has to be", "leave_after: has to be",
 		"dwell: has to be", "levels.constrained.transfer_age_seconds: leave",
-		"levels.constrained.sturation: is none of the signals", "levels.protection.amplification: has to be above",
+		"levels.constrained.sturation: is none of the signals",
+		"levels.protection.amplification: has to be above",
 		"requests.create_transfer: protection lets more pass", "requests.create_order.protection: is missing",
 		"requests.create_order.frozen: is missing", "requests.create_other: critical traffic passes",
 		"requests.change: is missing", "requests.settle: is none of", "requests.list.constrained: \"some\"",
@@ -112,7 +122,9 @@ func TestATextThatIsNoPolicyIsRefused(t *testing.T) {
 		"another document": {"- 1", "cannot unmarshal"},
 		"an unknown name":  {string(mode.DefaultText) + "\nwhatever: 1\n", "whatever not found"},
 		"a name twice":     {string(mode.DefaultText) + "\ndwell: 1m\n", "already defined"},
-		"no duration":      {strings.Replace(string(mode.DefaultText), "dwell: 60s", "dwell: long", 1), "cannot unmarshal"},
+		"no duration": {
+			strings.Replace(string(mode.DefaultText), "dwell: 60s", "dwell: long", 1), "cannot unmarshal",
+		},
 	} {
 		_, err := mode.Parse([]byte(c.text))
 		require.ErrorContains(t, err, c.want, name)
@@ -135,10 +147,10 @@ func TestAPolicySaysWhichTrafficPasses(t *testing.T) {
 		{mode.Frozen, mode.Change, all[:1]},
 		{mode.Frozen, mode.List, all},
 	} {
-		current := mode.InForce(policyWith(t), c.mode)
+		current := mode.Following(policyWith(t), c.mode)
 		for _, class := range all {
 			err := current.Check(c.work, class)
-			if contains(c.pass, class) {
+			if slices.Contains(c.pass, class) {
 				require.NoError(t, err, "%s in %s by %s", c.work, c.mode, class)
 				continue
 			}
@@ -147,19 +159,10 @@ func TestAPolicySaysWhichTrafficPasses(t *testing.T) {
 	}
 }
 
-func contains(list []tenancy.Class, class tenancy.Class) bool {
-	for _, c := range list {
-		if c == class {
-			return true
-		}
-	}
-	return false
-}
-
 func TestThoseWhoAreRefusedTogetherDoNotComeBackTogether(t *testing.T) {
 	t.Parallel()
-	current := mode.InForce(policyWith(t), mode.Frozen)
-	waits := map[time.Duration]bool{}
+	current := mode.Following(policyWith(t), mode.Frozen)
+	waits := make(map[time.Duration]bool)
 	for range 100 {
 		wait := problem.Of(current.Check(mode.CreateTransfer, tenancy.Standard)).RetryAfter
 		require.GreaterOrEqual(t, wait, 15*time.Second)
