@@ -21,6 +21,7 @@ type cli struct {
 	Dependency  dependencyCmd    `cmd:"" help:"Read and set the limits of the dependencies."`
 	Posture     postureCmd       `cmd:"" help:"Read and set what happens to a tenant's transfers when the risk service cannot be asked."`
 	Status      statusCmd        `cmd:"" help:"Print what the database shows to be wrong, the worst first, with its runbook."`
+	Mode        modeCmd          `cmd:"" help:"Read the mode of the service, override it, and try policies."`
 	Queues      queuesCmd        `cmd:"" help:"Print for how long the oldest due work of each queue and lane has waited."`
 	DeadLetters deadCmd          `cmd:"" help:"Print transfers, orders, events and jobs that were given up, the latest first."`
 	Webhook     webhookCmd       `cmd:"" help:"Read, pause and resume webhook endpoints, and send again what they did not take."`

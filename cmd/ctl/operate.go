@@ -26,6 +26,7 @@ type desk struct {
 	transfers  *transfer.Service
 	operations *app.Operations
 	webhooks   *webhook.Service
+	policyFile string
 	out        io.Writer
 }
 
@@ -52,7 +53,8 @@ func openDesk(ctx context.Context, cfg config.Config, out io.Writer) (desk, erro
 	orders := order.NewService(order.Config{Pool: pool, Now: time.Now})
 	return desk{
 		pool: pool, transfers: transfers, operations: app.NewOperations(pool, transfers, orders), out: out,
-		webhooks: webhook.NewService(pool, webhook.Options{Now: time.Now}),
+		webhooks:   webhook.NewService(pool, webhook.Options{Now: time.Now}),
+		policyFile: cfg.PolicyFile,
 	}, nil
 }
 
