@@ -29,8 +29,10 @@ type fake struct {
 
 	// What it does to the nth transfer of the load, from 1.
 	lose, forget, twice, late, leak int
-	// otherBody answers a repeat with something else, again answers a known key with a new transfer.
+	// otherBody answers a repeat with something else.
 	otherBody bool
+	// without is the status for a transfer without a key.
+	without int
 	// answer is asked before a transfer is taken; it may write an answer of its own.
 	answer func(n int, w http.ResponseWriter) bool
 }
@@ -47,6 +49,7 @@ func serve(t *testing.T) (*fake, Options) {
 		created:  time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 		balances: map[uuid.UUID]int64{fund: 1_000_000_000},
 		answers:  map[string]string{}, bodies: map[string]string{}, transfers: map[uuid.UUID]string{},
+		without: http.StatusBadRequest,
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(http.ResponseWriter, *http.Request) {})
@@ -55,6 +58,7 @@ func serve(t *testing.T) (*fake, Options) {
 	mux.HandleFunc("GET /v1/accounts/{id}/balance", f.balance)
 	mux.HandleFunc("POST /v1/transfers", f.transfer)
 	mux.HandleFunc("GET /v1/transfers/{id}", f.get)
+	mux.HandleFunc("GET /v1/transfers", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("GET /v1/events", f.feed)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/livez" && r.Header.Get("Authorization") != "Bearer "+fakeKey {
@@ -142,6 +146,10 @@ func (f *fake) transfer(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	key := r.Header.Get("Idempotency-Key")
+	if key == "" {
+		refuse(w, f.without, "without a key")
+		return
+	}
 	f.mu.Lock()
 	known := f.answers[key]
 	if a.From != fund && known == "" {

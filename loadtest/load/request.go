@@ -67,8 +67,10 @@ func (r *run) do(ctx context.Context, c *caller, q request) answer {
 	out.Header.Set("Authorization", "Bearer "+c.secret)
 	if q.body != nil {
 		out.Header.Set("Content-Type", "application/json")
-		out.Header.Set("Idempotency-Key", q.key)
 		out.GetBody = nil // so that the transport does not send it again by itself
+	}
+	if q.key != "" {
+		out.Header.Set("Idempotency-Key", q.key)
 	}
 	in, err := r.http.Do(out)
 	if err != nil {

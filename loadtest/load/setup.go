@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -115,22 +114,10 @@ func (r *run) signIn(ctx context.Context, n int, k Key) error {
 		r.tenants = append(r.tenants, c.tenant)
 	}
 	r.callers = append(r.callers, c)
+	if err := r.probe(ctx, c); err != nil {
+		return fmt.Errorf("load: key %d (%s): %w", n+1, k.Class, explain(err))
+	}
 	return nil
-}
-
-// explain says what to do about an answer that only a wrong key gets.
-func explain(err error) error {
-	var p *client.Problem
-	if !errors.As(err, &p) {
-		return err
-	}
-	switch p.Status {
-	case http.StatusUnauthorized:
-		return fmt.Errorf("the target does not know this key; ctl key create makes one: %w", err)
-	case http.StatusForbidden:
-		return fmt.Errorf("this key lacks a scope; the load needs all that ctl key create gives: %w", err)
-	}
-	return err
 }
 
 // equip gives a tenant what the load uses, and looks at it.

@@ -45,6 +45,16 @@ func TestAnAddressHasToBeOne(t *testing.T) {
 	}
 }
 
+func TestAKeyThatLacksAScopeIsRefusedBeforeTheLoad(t *testing.T) {
+	t.Parallel()
+	f, o := serve(t)
+	f.without = http.StatusForbidden
+	_, err := Run(t.Context(), o)
+	require.ErrorContains(t, err, "key 1 (standard): this key lacks a scope")
+	require.ErrorContains(t, err, allScopes)
+	require.Zero(t, f.n)
+}
+
 func TestWhatCannotBeLoadedSaysWhy(t *testing.T) {
 	t.Parallel()
 	closed, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
