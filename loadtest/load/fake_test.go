@@ -162,7 +162,7 @@ func (f *fake) transfer(w http.ResponseWriter, r *http.Request) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	switch {
+	switch known = f.answers[key]; {
 	case known == "":
 		f.bodies[key] = string(text)
 		f.answers[key] = f.take(a, n)
