@@ -9,7 +9,7 @@ SQLC          := github.com/sqlc-dev/sqlc/cmd/sqlc@v1.31.1
 PKG  ?= ./...
 ARGS ?=
 
-.PHONY: help up test test-race cover bench drill lint fmt generate check-generated check-rules rename check-rename \
+.PHONY: help up test test-race cover bench drill load lint fmt generate check-generated check-rules rename check-rename \
 	migrate seed ci clean
 
 help: ## Print this list.
@@ -39,6 +39,10 @@ bench: ## Measure accepting and settling against a naive path in the same run.
 drill: ## Play fault scenarios and say which claims hold. ARGS='run kills --scale 0.1', ARGS=list.
 	@scripts/need-postgres.sh
 	@go run ./loadtest/cmd/drill $(or $(ARGS),run --all)
+
+load: ## Load a system and check its promises; without ARGS a private one, for a minute. ARGS=list, docs/load.md.
+	@scripts/need-postgres.sh
+	@go run ./loadtest/cmd/load $(or $(ARGS),run --private)
 
 lint: bin/withpg ## Check the house rules: golangci-lint, and sqlc against the migrated schema.
 	@scripts/need-postgres.sh

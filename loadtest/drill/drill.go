@@ -36,7 +36,7 @@ const (
 
 // Options says how to run scenarios.
 type Options struct {
-	// Command runs a child: a program that calls Serve. Environ is what it gets besides.
+	// Command runs a child: a program that calls rig.Serve. Environ is what it gets besides.
 	Command []string
 	Environ []string
 	// Now is the clock of load and waits.

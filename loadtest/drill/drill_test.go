@@ -73,12 +73,6 @@ func TestTheScaleShortensAndThins(t *testing.T) {
 	require.Equal(t, 1, s.times(3), "nothing is done never")
 }
 
-func TestAProcessHasToHaveARole(t *testing.T) {
-	t.Parallel()
-	err := Serve(t.Context(), []string{roleVariable + "=king"}, strings.NewReader(""), io.Discard)
-	require.ErrorIs(t, err, errRole)
-}
-
 // TestAfterAFailureNothingElseIsDone is what lets a scenario read like its description.
 func TestAfterAFailureNothingElseIsDone(t *testing.T) {
 	t.Parallel()

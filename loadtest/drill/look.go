@@ -3,26 +3,13 @@ package drill
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"example.com/holdfast/internal/invariant"
-	"example.com/holdfast/internal/inventory"
-	"example.com/holdfast/internal/ledger"
-	"example.com/holdfast/internal/order"
-	"example.com/holdfast/internal/outbox"
-	"example.com/holdfast/internal/transfer"
-	"example.com/holdfast/internal/webhook"
+	"example.com/holdfast/loadtest/rig"
 )
-
-// invariants are all that are checked after a variant.
-func invariants() []invariant.Invariant {
-	return slices.Concat(ledger.Invariants(), inventory.Invariants(), outbox.Invariants(),
-		transfer.Invariants(), order.Invariants(), webhook.Invariants())
-}
 
 // between reads how long it took from one event of an aggregate to another, by Postgres's clock, for those
 // whose first one is in the phase. What never came to the second one took for ever.
@@ -125,10 +112,10 @@ func (s *stage) settle(ctx context.Context) {
 	)
 	s.effectsOnce()
 	s.do(func() error {
-		broken, err := s.referee.Breaks(ctx, invariants())
+		broken, err := s.referee.Breaks(ctx, rig.Invariants())
 		if err == nil {
 			c := none("breaks of invariants", broken)
-			c.Measured += fmt.Sprintf(", %d checked", len(invariants()))
+			c.Measured += fmt.Sprintf(", %d checked", len(rig.Invariants()))
 			s.claim(c)
 		}
 		return err

@@ -18,7 +18,7 @@ const endMax = 20 * time.Second
 type process struct {
 	*rig.Child
 
-	ready ready
+	ready rig.Ready
 	ended bool
 }
 
@@ -27,7 +27,7 @@ func (s *stage) start(ctx context.Context, role string) *process {
 	p := &process{}
 	s.do(func() error {
 		environ := []string{
-			roleVariable + "=" + role, "DATABASE_URL=" + s.url,
+			rig.RoleVariable + "=" + role, "DATABASE_URL=" + s.url,
 			"HOLDFAST_ADDR=127.0.0.1:0", "HOLDFAST_ADMIN_ADDR=127.0.0.1:0",
 			"HOLDFAST_LOG_LEVEL=error", "HOLDFAST_LOG_FORMAT=text",
 			"HOLDFAST_RISK_URL=" + s.risk.URL(), "HOLDFAST_NOTIFY_URL=" + s.notify.URL(),
@@ -50,7 +50,7 @@ func (s *stage) start(ctx context.Context, role string) *process {
 // startWorkers runs that many workers more.
 func (s *stage) startWorkers(ctx context.Context, n int) {
 	for range n {
-		if p := s.start(ctx, roleWorker); s.err == nil {
+		if p := s.start(ctx, rig.RoleWorker); s.err == nil {
 			s.workers = append(s.workers, p)
 		}
 	}

@@ -101,7 +101,7 @@ func (s *stage) raise(ctx context.Context) {
 		s.referee, err = rig.NewReferee(ctx, s.url, s.run.o.Now)
 		return err
 	})
-	s.api = s.start(ctx, roleAPI)
+	s.api = s.start(ctx, rig.RoleAPI)
 }
 
 // calm are the knobs of a dependency with which nothing is wrong.

@@ -6,10 +6,11 @@ import (
 )
 
 // The resolution of a histogram: microseconds, and from 2^subBits on each power of two in 2^subBits
-// parts, so that a quantile is at most 3 % too large. What is longer than about a minute counts as that.
+// parts, so that a quantile is at most 0.8 % too large. What is longer than about an hour counts as that: no
+// promise is longer.
 const (
-	subBits   = 5
-	valueBits = 26
+	subBits   = 7
+	valueBits = 32
 	buckets   = (valueBits - subBits + 1) << subBits
 )
 

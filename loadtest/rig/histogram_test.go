@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAQuantileIsAtMostThreePercentTooLarge(t *testing.T) {
+func TestAQuantileIsAtMostOnePercentTooLarge(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2))
 	var h Histogram
@@ -23,7 +23,7 @@ func TestAQuantileIsAtMostThreePercentTooLarge(t *testing.T) {
 		want := all[max(0, int(q*float64(len(all)))-1)]
 		got := h.Quantile(q)
 		require.GreaterOrEqual(t, got, want, "q=%v", q)
-		require.LessOrEqual(t, float64(got), float64(want)*1.04+1e3, "q=%v", q)
+		require.LessOrEqual(t, float64(got), float64(want)*1.008+1e3, "q=%v", q)
 	}
 	require.EqualValues(t, len(all), h.Count())
 }
@@ -31,7 +31,7 @@ func TestAQuantileIsAtMostThreePercentTooLarge(t *testing.T) {
 func TestEveryValueFallsIntoTheBucketThatBoundsIt(t *testing.T) {
 	t.Parallel()
 	last := -1
-	for us := int64(0); us < 1<<valueBits; us += 1 + us/50 {
+	for us := int64(0); us < 1<<valueBits; us += 1 + us/200 {
 		d := time.Duration(us) * time.Microsecond
 		b := bucketOf(d)
 		require.Less(t, b, buckets)
@@ -50,8 +50,8 @@ func TestAHistogramBearsExtremes(t *testing.T) {
 	require.Zero(t, h.Quantile(0.5))
 	h.Add(-time.Second)
 	require.Zero(t, h.Quantile(1))
-	h.Add(time.Hour)
-	require.Greater(t, h.Quantile(1), time.Minute)
+	h.Add(24 * time.Hour)
+	require.Greater(t, h.Quantile(1), time.Hour)
 	require.Zero(t, h.Quantile(0))
 }
 
@@ -66,6 +66,6 @@ func TestMergedHistogramsAreOne(t *testing.T) {
 	}
 	a.Merge(&b)
 	require.EqualValues(t, 100, a.Count())
-	require.InEpsilon(t, time.Second.Seconds(), a.Quantile(0.95).Seconds(), 0.04)
+	require.InEpsilon(t, time.Second.Seconds(), a.Quantile(0.95).Seconds(), 0.01)
 	require.Less(t, a.Quantile(0.9), time.Millisecond)
 }

@@ -3,11 +3,18 @@ package rig
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"example.com/holdfast/internal/invariant"
+	"example.com/holdfast/internal/inventory"
+	"example.com/holdfast/internal/ledger"
+	"example.com/holdfast/internal/order"
+	"example.com/holdfast/internal/outbox"
+	"example.com/holdfast/internal/transfer"
+	"example.com/holdfast/internal/webhook"
 )
 
 const (
@@ -86,6 +93,12 @@ func (r *Referee) Drain(ctx context.Context, most time.Duration) (time.Duration,
 			return took, false, ctx.Err()
 		}
 	}
+}
+
+// Invariants are all that a database with the program in it can be held to.
+func Invariants() []invariant.Invariant {
+	return slices.Concat(ledger.Invariants(), inventory.Invariants(), outbox.Invariants(),
+		transfer.Invariants(), order.Invariants(), webhook.Invariants())
 }
 
 // Breaks checks invariants of the stored rows and returns the breaks that it found.

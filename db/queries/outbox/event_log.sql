@@ -40,7 +40,8 @@ SELECT pg_notify(current_schema() || '.' || @channel::text, '') FROM event_log_h
 SELECT last, forgotten FROM event_log_head WHERE only_one;
 
 -- ReadLog reads a tenant's events behind a place. Rows of the log are taken as long as those before them hold
--- fewer events than were asked for.
+-- fewer events than were asked for. OFFSET 0 makes the planner look up each event by its whole key: a generic
+-- plan that is made while there are few events would read all of the tenant's for each place.
 -- name: ReadLog :many
 SELECT p.place::bigint AS place, e.*
   FROM (SELECT r.last - cardinality(r.seqs) + u.nth AS place, u.aggregate_id, r.seqs[u.nth] AS seq
@@ -54,7 +55,9 @@ SELECT p.place::bigint AS place, e.*
          CROSS JOIN LATERAL unnest(r.aggregates) WITH ORDINALITY AS u (aggregate_id, nth)
          WHERE r.before < @page_size AND r.last - cardinality(r.seqs) + u.nth > @after
          ORDER BY place LIMIT @page_size) p
-  JOIN events e ON e.tenant_id = @tenant_id AND e.aggregate_id = p.aggregate_id AND e.seq = p.seq
+ CROSS JOIN LATERAL (SELECT f.* FROM events f
+                      WHERE f.tenant_id = @tenant_id AND f.aggregate_id = p.aggregate_id AND f.seq = p.seq
+                     OFFSET 0) e
  ORDER BY p.place;
 
 -- SystemReadLog is ReadLog for the events of all tenants.
@@ -71,7 +74,9 @@ SELECT p.place::bigint AS place, e.*
          CROSS JOIN LATERAL unnest(r.aggregates) WITH ORDINALITY AS u (aggregate_id, nth)
          WHERE r.before < @page_size AND r.last - cardinality(r.seqs) + u.nth > @after
          ORDER BY place LIMIT @page_size) p
-  JOIN events e ON e.tenant_id = p.tenant_id AND e.aggregate_id = p.aggregate_id AND e.seq = p.seq
+ CROSS JOIN LATERAL (SELECT f.* FROM events f
+                      WHERE f.tenant_id = p.tenant_id AND f.aggregate_id = p.aggregate_id AND f.seq = p.seq
+                     OFFSET 0) e
  ORDER BY p.place;
 
 -- SystemForgetLog deletes what has been in the log for long, the oldest first, and says up to where.

@@ -42,4 +42,6 @@ SELECT coalesce(sum(greatest(0, least(l.last, @up_to::bigint) -
 SELECT e.aggregate_id, e.seq, e.type, e.from_state, e.to_state, e.reason, e.actor, e.cause, e.trace, e.data,
        e.at
   FROM (SELECT unnest(@aggregates::uuid[]) AS aggregate_id, unnest(@seqs::integer[]) AS seq) u
-  JOIN events e ON e.tenant_id = @tenant_id AND e.aggregate_id = u.aggregate_id AND e.seq = u.seq;
+ CROSS JOIN LATERAL (SELECT f.* FROM events f
+                      WHERE f.tenant_id = @tenant_id AND f.aggregate_id = u.aggregate_id AND f.seq = u.seq
+                     OFFSET 0) e;

@@ -17,6 +17,7 @@ import (
 
 	"example.com/holdfast/internal/app"
 	"example.com/holdfast/loadtest/drill"
+	"example.com/holdfast/loadtest/rig"
 )
 
 const description = `Play fault scenarios with real processes, a private PostgreSQL and simulated
@@ -56,7 +57,7 @@ func main() {
 		//nolint:forbidigo // as in the commands that are drilled
 		app.TuneGC(os.Getenv("GOGC"))
 		//nolint:forbidigo // main is where contexts come from
-		err = drill.Serve(context.Background(), os.Environ(), os.Stdin, os.Stdout)
+		err = rig.Serve(context.Background(), os.Environ(), os.Stdin, os.Stdout)
 	case "list":
 		err = drill.List(os.Stdout)
 	default:

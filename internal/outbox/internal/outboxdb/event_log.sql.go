@@ -26,7 +26,9 @@ SELECT p.place::bigint AS place, e.tenant_id, e.aggregate_id, e.seq, e.type, e.f
          CROSS JOIN LATERAL unnest(r.aggregates) WITH ORDINALITY AS u (aggregate_id, nth)
          WHERE r.before < $3 AND r.last - cardinality(r.seqs) + u.nth > $1
          ORDER BY place LIMIT $3) p
-  JOIN events e ON e.tenant_id = $2 AND e.aggregate_id = p.aggregate_id AND e.seq = p.seq
+ CROSS JOIN LATERAL (SELECT f.tenant_id, f.aggregate_id, f.seq, f.type, f.from_state, f.to_state, f.reason, f.actor, f.cause, f.trace, f.mode, f.manifest, f.data, f.at FROM events f
+                      WHERE f.tenant_id = $2 AND f.aggregate_id = p.aggregate_id AND f.seq = p.seq
+                     OFFSET 0) e
  ORDER BY p.place
 `
 
@@ -55,7 +57,8 @@ type ReadLogRow struct {
 }
 
 // ReadLog reads a tenant's events behind a place. Rows of the log are taken as long as those before them hold
-// fewer events than were asked for.
+// fewer events than were asked for. OFFSET 0 makes the planner look up each event by its whole key: a generic
+// plan that is made while there are few events would read all of the tenant's for each place.
 func (q *Queries) ReadLog(ctx context.Context, db DBTX, arg ReadLogParams) ([]ReadLogRow, error) {
 	rows, err := db.Query(ctx, ReadLog, arg.After, arg.TenantID, arg.PageSize)
 	if err != nil {
@@ -266,7 +269,9 @@ SELECT p.place::bigint AS place, e.tenant_id, e.aggregate_id, e.seq, e.type, e.f
          CROSS JOIN LATERAL unnest(r.aggregates) WITH ORDINALITY AS u (aggregate_id, nth)
          WHERE r.before < $2 AND r.last - cardinality(r.seqs) + u.nth > $1
          ORDER BY place LIMIT $2) p
-  JOIN events e ON e.tenant_id = p.tenant_id AND e.aggregate_id = p.aggregate_id AND e.seq = p.seq
+ CROSS JOIN LATERAL (SELECT f.tenant_id, f.aggregate_id, f.seq, f.type, f.from_state, f.to_state, f.reason, f.actor, f.cause, f.trace, f.mode, f.manifest, f.data, f.at FROM events f
+                      WHERE f.tenant_id = p.tenant_id AND f.aggregate_id = p.aggregate_id AND f.seq = p.seq
+                     OFFSET 0) e
  ORDER BY p.place
 `
 

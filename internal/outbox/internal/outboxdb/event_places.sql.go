@@ -90,7 +90,9 @@ const ReadEvents = `-- name: ReadEvents :many
 SELECT e.aggregate_id, e.seq, e.type, e.from_state, e.to_state, e.reason, e.actor, e.cause, e.trace, e.data,
        e.at
   FROM (SELECT unnest($1::uuid[]) AS aggregate_id, unnest($2::integer[]) AS seq) u
-  JOIN events e ON e.tenant_id = $3 AND e.aggregate_id = u.aggregate_id AND e.seq = u.seq
+ CROSS JOIN LATERAL (SELECT f.tenant_id, f.aggregate_id, f.seq, f.type, f.from_state, f.to_state, f.reason, f.actor, f.cause, f.trace, f.mode, f.manifest, f.data, f.at FROM events f
+                      WHERE f.tenant_id = $3 AND f.aggregate_id = u.aggregate_id AND f.seq = u.seq
+                     OFFSET 0) e
 `
 
 type ReadEventsParams struct {

@@ -1,4 +1,4 @@
-package drill
+package rig
 
 import (
 	"context"
@@ -14,15 +14,15 @@ import (
 	"example.com/holdfast/internal/config"
 )
 
-// The roles of a child.
+// The roles of a child that is a process of Holdfast. RoleVariable tells it which.
 const (
-	roleVariable = "HOLDFAST_DRILL_ROLE"
-	roleAPI      = "api"
-	roleWorker   = "worker"
+	RoleVariable = "HOLDFAST_RIG_ROLE"
+	RoleAPI      = "api"
+	RoleWorker   = "worker"
 )
 
-// ready is what a child says when it works: where it listens, and which instance it is.
-type ready struct {
+// Ready is what such a child says when it works: where it listens, and which instance it is.
+type Ready struct {
 	Addr     string `json:"addr"`
 	Admin    string `json:"admin"`
 	Instance string `json:"instance"`
@@ -49,31 +49,31 @@ func Serve(ctx context.Context, environ []string, in io.Reader, out io.Writer) e
 	if err != nil {
 		return err
 	}
-	say := announcement{out: out, ready: ready{Instance: env.Instance}}
+	say := announcement{out: out, ready: Ready{Instance: env.Instance}}
 	switch role := roleOf(environ); role {
-	case roleAPI:
+	case RoleAPI:
 		api, err := app.NewAPI(ctx, cfg, env)
 		if err != nil {
 			return err
 		}
-		say.addrs = func(r *ready) { r.Addr, r.Admin = api.Addr(), api.AdminAddr() }
+		say.addrs = func(r *Ready) { r.Addr, r.Admin = api.Addr(), api.AdminAddr() }
 		return app.Run(ctx, cfg.Drain, api, say)
-	case roleWorker:
+	case RoleWorker:
 		worker, err := app.NewWorker(ctx, cfg, env, app.Transports{})
 		if err != nil {
 			return err
 		}
 		worker.ListenAdmin()
-		say.addrs = func(r *ready) { r.Admin = worker.AdminAddr() }
+		say.addrs = func(r *Ready) { r.Admin = worker.AdminAddr() }
 		return app.Run(ctx, cfg.Drain, worker, say)
 	default:
-		return fmt.Errorf("%s is %q: %w", roleVariable, role, errRole)
+		return fmt.Errorf("%s is %q: %w", RoleVariable, role, errRole)
 	}
 }
 
 func roleOf(environ []string) string {
 	for _, v := range environ {
-		if role, is := strings.CutPrefix(v, roleVariable+"="); is {
+		if role, is := strings.CutPrefix(v, RoleVariable+"="); is {
 			return role
 		}
 	}
@@ -83,8 +83,8 @@ func roleOf(environ []string) string {
 // announcement is the last service of a child: once it starts, all others have.
 type announcement struct {
 	out   io.Writer
-	ready ready
-	addrs func(*ready)
+	ready Ready
+	addrs func(*Ready)
 }
 
 // Start says that the child is ready.
