@@ -246,8 +246,8 @@ type Config struct {
 	Webhooks Webhooks
 	// Admit is asked before a creating request is read; an error is its answer. Nil admits all.
 	Admit func(Admission) error
-	// Known says whether an answer is stored under a key of a tenant: such a request passes though Admit refuses
-	// it. It answers soon, with no if it does not know. Nil knows none.
+	// Known says whether an answer is stored under a key of a tenant: such a request passes though Admit
+	// refuses it. It answers soon, with no if it does not know. Nil knows none.
 	Known func(ctx context.Context, tenantID uuid.UUID, key string) bool
 	// Self is what /admin/v1/status tells of this process.
 	Self Self

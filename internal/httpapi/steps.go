@@ -168,9 +168,9 @@ func (s *shared) rate(_ context.Context, c *call, w http.ResponseWriter, _ *http
 	return p
 }
 
-// admit refuses what would create work, but not what was answered before: that creates nothing. Who is refused
-// before this step, for its rate or for what is in flight, is not asked about: that would cost what the refusal
-// saves.
+// admit refuses what would create work, but not what was answered before: that creates nothing. Who is
+// refused before this step, for its rate or for what is in flight, is not asked about: that would cost what
+// the refusal saves.
 func (s *shared) admit(ctx context.Context, c *call, _ http.ResponseWriter, r *http.Request) error {
 	err := s.cfg.Admit(Admission{TenantID: c.tenantID, Class: c.class, Creates: c.route.class.creation()})
 	if err == nil || s.repeats(ctx, c, r) {
