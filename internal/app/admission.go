@@ -30,6 +30,9 @@ const (
 	// quietShare of the largest age is where refusing begins; from there to the whole it grows to
 	// all, so that admission settles instead of switching.
 	quietShare = 0.3
+	// fullKept is the part of what is remembered of a full queue from one look to the next: standard requests
+	// are let in again within two seconds, the others before and after them.
+	fullKept = 0.93
 	// overloadedRetry is the middle of what a refused client is told to wait.
 	overloadedRetry = time.Second
 )
@@ -43,6 +46,7 @@ type admission struct {
 	lanes  laneOf
 	env    Env
 	ages   atomic.Pointer[ages]
+	full   ages // of the sampler alone
 	cancel context.CancelFunc
 	group  sync.WaitGroup
 }
@@ -58,6 +62,29 @@ type lanes [jobqueue.Lanes]time.Duration
 // wait is how long work of a lane waits, going by what is there: it goes behind all lanes before it.
 func (l lanes) wait(lane int) time.Duration {
 	return slices.Max(l[:min(max(lane, fairshare.First), len(l))])
+}
+
+// full remembers by lane that the oldest work was older than is borne, for a while that fades. An age tells
+// of a wait after it was waited for: at ten times what a queue can do, the work of seconds is let in before
+// the first of it is old. So when that is done, the door opens by degrees, and first for those who are to be
+// served longest; opened at once, it would let the same flood in again, whatever its class.
+func (l lanes) full(before lanes, ageMax time.Duration) lanes {
+	for n := range l {
+		if l[n] >= ageMax {
+			before[n] = ageMax
+		} else {
+			before[n] = time.Duration(fullKept * float64(before[n]))
+		}
+	}
+	return before
+}
+
+// atLeast are the larger ones of two.
+func (l lanes) atLeast(others lanes) lanes {
+	for n := range l {
+		l[n] = max(l[n], others[n])
+	}
+	return l
 }
 
 // ages are those of the queues in which work waits that a client was promised: transfers for their screening,
@@ -108,6 +135,8 @@ func (a *admission) sample(ctx context.Context) {
 		}
 		*queue.ages = found
 	}
+	a.full.risk, a.full.db = now.risk.full(a.full.risk, a.ageMax), now.db.full(a.full.db, a.ageMax)
+	now.risk, now.db = now.risk.atLeast(a.full.risk), now.db.atLeast(a.full.db)
 	a.ages.Store(&now)
 }
 

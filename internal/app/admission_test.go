@@ -93,6 +93,38 @@ func TestWorkIsRefusedForTheAgeWhereItWouldWait(t *testing.T) {
 	}
 }
 
+func TestTheDoorOpensByDegreesAfterAFloodAndFirstForThoseServedLongest(t *testing.T) {
+	t.Parallel()
+	const ageMax = 500 * time.Millisecond
+	var full lanes
+	look := func(age time.Duration) time.Duration {
+		seen := lanes{0, age}
+		full = seen.full(full, ageMax)
+		return seen.atLeast(full).wait(2)
+	}
+	require.Equal(t, 499*time.Millisecond, look(499*time.Millisecond))
+	require.Zero(t, look(0), "what was borne is not remembered")
+	require.Equal(t, 4*time.Second, look(4*time.Second))
+	opened := map[string]int{}
+	last := ageMax
+	for n := range 30 {
+		age := look(0)
+		require.Less(t, age, last)
+		require.Less(t, float64(last-age), 0.1*float64(ageMax), "by degrees")
+		last = age
+		for _, class := range []string{"critical", "standard", "sheddable"} {
+			if opened[class] == 0 && share(age, ageMax, class) < 0.5 {
+				opened[class] = n + 1
+			}
+		}
+	}
+	require.Equal(t, 1, opened["critical"])
+	require.Less(t, opened["critical"], opened["standard"])
+	require.Less(t, opened["standard"], opened["sheddable"])
+	require.Zero(t, share(last, ageMax, "sheddable"), "open within three seconds")
+	require.Zero(t, full[0], "another lane was never full")
+}
+
 func TestTheLaneThatCountsIsThatOfTheTenant(t *testing.T) {
 	t.Parallel()
 	calm, flood := uuid.New(), uuid.New()

@@ -12,8 +12,8 @@ import (
 	"example.com/holdfast/internal/idempotency/internal/idempotencydb"
 )
 
-// The look-ups of a Finder. They are for requests that are refused otherwise, perhaps very many: one statement
-// at a time answers for all that came meanwhile, and who would wait for longer is told no at once.
+// The look-ups of a Finder. They are for requests that are refused otherwise, perhaps very many: one
+// statement at a time answers for all that came meanwhile, and who would wait for longer is told no at once.
 const (
 	findBatchMaxKeys = 256
 	findQueueMaxKeys = 1_024
@@ -34,8 +34,8 @@ type Finder struct {
 func NewFinder(pool *pgxpool.Pool, now func() time.Time) *Finder {
 	f := &Finder{pool: pool}
 	f.lookups = groupcommit.New(groupcommit.Config{
-		Name: "find_keys", BatchMax: findBatchMaxKeys, QueueMax: findQueueMaxKeys, WaitMax: findWaitMax, Now: now,
-		Drop: true, Flights: 1, Attempts: 1,
+		Name: "find_keys", BatchMax: findBatchMaxKeys, QueueMax: findQueueMaxKeys, Flights: 1, Attempts: 1,
+		WaitMax: findWaitMax, Now: now, Drop: true,
 		Again: func(error) bool { return false }, Alone: func(error) bool { return false },
 	}, f.flush)
 	return f

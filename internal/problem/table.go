@@ -10,7 +10,7 @@ const (
 	adviceFix    = "Correct the request and send it again; nothing was stored, so the key may be used again."
 	adviceFinal  = "The refusal is stored under the key. Change what it names, then use a new key."
 	adviceAgain  = "Nothing is lost: send the same request with the same key after Retry-After."
-	adviceDoor   = "Refused unseen: it did nothing, but one before it with the same key may have. " + adviceSame
+	adviceDoor   = "Refused unseen: it did nothing; one before it with the same key may have. " + adviceSame
 	adviceSame   = "Send the same request with the same key after Retry-After; a new key could do it twice."
 )
 

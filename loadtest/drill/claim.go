@@ -141,6 +141,19 @@ func letIn(name string, let, asked uint64) Claim {
 	return atLeast(name, float64(let)/float64(max(asked, 1)), letInMin)
 }
 
+// orderSlack is how far a part may be off its order: near 0 and 1 the parts of all are the same.
+const orderSlack = 0.02
+
+// inOrder claims that parts do not fall.
+func inOrder(name string, parts []float64) Claim {
+	c := Claim{Name: name, Expected: "in this order", Measured: fmt.Sprintf("%.3f", parts)}
+	c.Holds = len(parts) > 1
+	for i := 1; i < len(parts); i++ {
+		c.Holds = c.Holds && parts[i] >= parts[i-1]-orderSlack
+	}
+	return c
+}
+
 // amplification is how many requests a dependency got for each effect that was wanted of it.
 func amplification(requests, keys uint64) float64 {
 	if keys == 0 {

@@ -166,3 +166,12 @@ func TestTheTableShowsEveryVerdict(t *testing.T) {
 		require.Contains(t, text.String(), row)
 	}
 }
+
+func TestPartsAreInOrderWithSomeSlack(t *testing.T) {
+	t.Parallel()
+	require.True(t, inOrder("", []float64{0, 0.4, 1}).Holds)
+	require.True(t, inOrder("", []float64{0.51, 0.5, 0.5}).Holds)
+	require.False(t, inOrder("", []float64{0.6, 0.5, 1}).Holds)
+	require.False(t, inOrder("", []float64{0, 1, 0.9}).Holds)
+	require.False(t, inOrder("", nil).Holds, "nothing has no order")
+}

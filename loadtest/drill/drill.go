@@ -8,7 +8,7 @@
 //
 // It refuses to claim figures of a machine: a claim is a ratio within one run, a count, or a bound that the
 // promises name. A claim about nothing, since too little was measured, fails. It sends nothing beyond this
-// machine and signals nobody but its children.
+// machine and signals nobody but its children and theirs.
 //
 // Invariant: every wait is bounded, and whatever a scenario starts has ended when it has.
 package drill
@@ -55,7 +55,9 @@ type Options struct {
 type scenario struct {
 	name, about string
 	// most bounds one variant at full scale.
-	most     time.Duration
+	most time.Duration
+	// cannot says why it cannot be played here, or ""; nil is nothing.
+	cannot   func() string
 	variants []variant
 }
 
@@ -76,7 +78,7 @@ type variant struct {
 func scenarios() []scenario {
 	return []scenario{
 		slowRisk(), kills(), zombie(), globalLimit(), lostReplies(), noisyTenant(), clockSkew(), rolling(),
-		brownout(), eventsLeave(), incident(),
+		brownout(), eventsLeave(), incident(), overload(), stall(),
 	}
 }
 

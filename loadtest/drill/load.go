@@ -29,8 +29,27 @@ const (
 type stream struct {
 	name string
 	rate float64
+	// most bounds a request, its repeats included; zero is requestMax.
+	most time.Duration
 	// send makes the nth request; a status of zero means that there was nothing to send.
 	send func(ctx context.Context, n int) (answer, error)
+}
+
+// patience is how long a request of the stream may take.
+func (s stream) patience() time.Duration {
+	if s.most > 0 {
+		return s.most
+	}
+	return requestMax
+}
+
+// callers is how many it takes to send without waiting for anybody. A stream with a patience of its own means
+// it: it has a caller for each of its requests that may be under way.
+func (s stream) callers() int {
+	if s.most > 0 {
+		return max(callersMin, int(s.rate*s.most.Seconds()))
+	}
+	return max(callersMin, min(callersMax, int(s.rate*callersPerRate)))
 }
 
 // answer is what came back: the status, the id of what was made, or the code of a problem.
@@ -50,6 +69,8 @@ type tally struct {
 	taken           rig.Histogram
 	max             time.Duration
 	refused, failed uint64
+	// refusals is the latency of those that were refused for a moment.
+	refusals rig.Histogram
 	// wrong counts answers that are neither a success nor a refusal that says to come again.
 	wrong map[string]uint64
 }
@@ -64,6 +85,7 @@ func (t *tally) count(a answer, err error, took time.Duration) {
 	case status == http.StatusServiceUnavailable, status == http.StatusTooManyRequests,
 		a.code == string(problem.KeyInProgress): // a lock of its own made it wait too long
 		t.refused++
+		t.refusals.Add(took)
 	default:
 		t.wrong[fmt.Sprintf("%d %s", status, a.code)]++
 	}
@@ -135,7 +157,7 @@ func startLoad(ctx context.Context, now func() time.Time, streams []stream) *loa
 	for _, s := range streams {
 		begin := now()
 		var tickets atomic.Int64
-		for range max(callersMin, min(callersMax, int(s.rate*callersPerRate))) {
+		for range s.callers() {
 			l.group.Go(func() { l.call(sending, s, begin, &tickets) })
 		}
 	}
@@ -175,7 +197,7 @@ func (l *load) call(ctx context.Context, s stream, begin time.Time, tickets *ato
 			return
 		}
 		p := l.current.Load()
-		request, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestMax)
+		request, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.patience())
 		a, err := s.send(request, int(n))
 		cancel()
 		if a.status != 0 || err != nil {

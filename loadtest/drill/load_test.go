@@ -24,6 +24,7 @@ func TestAnswersAreCountedByWhatTheyMean(t *testing.T) {
 	require.Equal(t, 2, got.spread().n)
 	require.Equal(t, 30*time.Millisecond, got.spread().max, "refusals have no latency that counts")
 	require.EqualValues(t, 3, got.refused)
+	require.EqualValues(t, 3, got.refusals.Count(), "which is counted by itself")
 	require.EqualValues(t, 5, got.asked())
 	require.Empty(t, got.unexpected("x"))
 
@@ -31,6 +32,16 @@ func TestAnswersAreCountedByWhatTheyMean(t *testing.T) {
 	p.count("x", answer{}, errors.New("connection refused"), 0)
 	require.Len(t, got.unexpected("x"), 2)
 	require.Contains(t, strings.Join(got.unexpected("x"), ", "), "1 times 409 invalid_state")
+}
+
+func TestAStreamHasACallerForEachRequestThatMayBeUnderWay(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, callersMin, stream{rate: 1}.callers())
+	require.Equal(t, 20, stream{rate: 10}.callers())
+	require.Equal(t, callersMax, stream{rate: 10_000}.callers())
+	require.Equal(t, 3_000, stream{rate: 100, most: 30 * time.Second}.callers(), "it may wait for so long")
+	require.Equal(t, requestMax, stream{}.patience())
+	require.Equal(t, time.Minute, stream{most: time.Minute}.patience())
 }
 
 // TestAStallIsNotOverlooked is the open loop's reason: while one answer takes its time, the requests that are

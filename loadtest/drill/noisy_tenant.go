@@ -37,8 +37,6 @@ func noisyTenant() scenario {
 				s.begin(ctx, streams...)
 				s.during(ctx, "warm", time.Second)
 				calm := s.during(ctx, "all send 8/s", s.long(20*time.Second))
-				s.do(func() error { s.load.end(); return nil })
-				quiet := s.load
 				more := s.caller(0)
 				more.prefix = "noisy-"
 				loud := more.sendsTransfers(noisyRate)
@@ -48,7 +46,6 @@ func noisyTenant() scenario {
 				}
 				s.begin(ctx, append(slices.Clone(streams[1:]), loud)...)
 				noise := s.during(ctx, "the first sends 400/s", s.long(30*time.Second))
-				s.do(func() error { s.load.phases = append(quiet.phases, s.load.phases...); return nil })
 				s.settle(ctx)
 				s.quietBeside(ctx, calm, noise)
 			},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -51,7 +52,11 @@ func (r *run) play(ctx context.Context, s scenario, v variant) Outcome {
 	began := r.o.Now()
 	o := Outcome{Scenario: s.name, Variant: v.name, Claims: []Claim{}}
 	r.say("%s: begins", o.title())
-	if why := cannotFake(v.clock); why != "" {
+	why := cannotFake(v.clock)
+	if why == "" && s.cannot != nil {
+		why = s.cannot()
+	}
+	if why != "" {
 		o.Skipped = why
 		r.say("%s: skipped, %s", o.title(), why)
 		return o
@@ -240,10 +245,16 @@ func (s *stage) caller(n int) *traffic {
 	return t
 }
 
-// begin starts a load that goes on until the stage is told to settle.
+// begin starts a load that goes on until the next one begins, or the stage is told to settle.
 func (s *stage) begin(ctx context.Context, streams ...stream) {
 	s.do(func() error {
+		var before []*phase
+		if s.load != nil {
+			s.load.end()
+			before = s.load.phases
+		}
 		s.load = startLoad(ctx, s.run.o.Now, streams)
+		s.load.phases = slices.Concat(before, s.load.phases)
 		return nil
 	})
 }

@@ -160,7 +160,7 @@ func (t *traffic) transfer(ctx context.Context, key string, n int, body newTrans
 
 // sendsTransfers is a stream of transfers between accounts.
 func (t *traffic) sendsTransfers(rate float64) stream {
-	return stream{transfers, rate, func(ctx context.Context, n int) (answer, error) {
+	return stream{name: transfers, rate: rate, send: func(ctx context.Context, n int) (answer, error) {
 		return t.transfer(ctx, "transfer", n, newTransfer{
 			To: t.account(n + 1), Amount: amount{Value: amountPlain},
 		})
@@ -169,7 +169,7 @@ func (t *traffic) sendsTransfers(rate float64) stream {
 
 // sendsPayouts is a stream of transfers that leave by the rail.
 func (t *traffic) sendsPayouts(rate float64) stream {
-	return stream{payouts, rate, func(ctx context.Context, n int) (answer, error) {
+	return stream{name: payouts, rate: rate, send: func(ctx context.Context, n int) (answer, error) {
 		return t.transfer(ctx, "payout", n, newTransfer{
 			To: t.tenant.World, Amount: amount{Value: amountPlain},
 		})
@@ -191,7 +191,7 @@ type newOrder struct {
 
 // placesOrders is a stream of orders of two lines.
 func (t *traffic) placesOrders(rate float64) stream {
-	return stream{orders, rate, func(ctx context.Context, n int) (answer, error) {
+	return stream{name: orders, rate: rate, send: func(ctx context.Context, n int) (answer, error) {
 		skus := t.tenant.SKUs
 		a, err := t.post(ctx, "/v1/orders", fmt.Sprintf("order-%d", n), newOrder{
 			Customer: t.account(n), Merchant: t.tenant.Merchant, Location: rig.Location,
@@ -208,7 +208,7 @@ func (t *traffic) placesOrders(rate float64) stream {
 
 // cancelsReviews is a stream of cancels of transfers that were prepared in review.
 func (t *traffic) cancelsReviews(rate float64) stream {
-	return stream{cancels, rate, func(ctx context.Context, _ int) (answer, error) {
+	return stream{name: cancels, rate: rate, send: func(ctx context.Context, _ int) (answer, error) {
 		id, ok := t.toCancel.take()
 		if !ok {
 			return answer{}, nil
@@ -224,7 +224,7 @@ func (t *traffic) cancel(ctx context.Context, id uuid.UUID) (answer, error) {
 // approvesPayouts is a stream of approvals of payouts that were prepared in review: their risk is decided, so
 // only the rail is left.
 func (t *traffic) approvesPayouts(rate float64) stream {
-	return stream{payouts, rate, func(ctx context.Context, _ int) (answer, error) {
+	return stream{name: payouts, rate: rate, send: func(ctx context.Context, _ int) (answer, error) {
 		id, ok := t.toApprove.take()
 		if !ok {
 			return answer{}, nil
@@ -239,7 +239,7 @@ func (t *traffic) approvesPayouts(rate float64) stream {
 
 // readsTransfers is a stream of reads of what was accepted lately.
 func (t *traffic) readsTransfers(rate float64) stream {
-	return stream{reads, rate, func(ctx context.Context, n int) (answer, error) {
+	return stream{name: reads, rate: rate, send: func(ctx context.Context, n int) (answer, error) {
 		t.mu.Lock()
 		known := len(t.transfers)
 		var id uuid.UUID

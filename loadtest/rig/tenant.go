@@ -36,8 +36,10 @@ const (
 
 // Tenant is who asks, and what about.
 type Tenant struct {
-	ID  uuid.UUID
-	Key string
+	ID uuid.UUID
+	// Key is of the standard class; Keys has one of each class.
+	Key  string
+	Keys map[string]string
 	// World is outside: what goes there leaves by the payout rail.
 	World uuid.UUID
 	// Accounts are funded, Merchant is paid by orders of SKUs.
@@ -56,9 +58,15 @@ func SeedTenant(
 	if t.ID, err = keys.CreateTenant(ctx, name); err != nil {
 		return t, err
 	}
-	if t.Key, err = keys.CreateKey(ctx, t.ID, "rig", tenancy.Scopes(), "standard"); err != nil {
-		return t, err
+	t.Keys = map[string]string{}
+	for _, class := range []tenancy.Class{tenancy.Critical, tenancy.Standard, tenancy.Sheddable} {
+		key, err := keys.CreateKey(ctx, t.ID, "rig", tenancy.Scopes(), class)
+		if err != nil {
+			return t, err
+		}
+		t.Keys[string(class)] = key
 	}
+	t.Key = t.Keys[string(tenancy.Standard)]
 	if err := t.openAccounts(ctx, ledger.NewService(pool), accounts+1); err != nil {
 		return t, err
 	}
