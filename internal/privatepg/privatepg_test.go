@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 )
 
@@ -120,4 +121,20 @@ func BenchmarkWarmStartDurable(b *testing.B) {
 	require.NoError(b, err)
 	require.NoError(b, s.Stop())
 	benchmarkCold(b, o)
+}
+
+func TestAServerThatWasKilledComesBackWithWhatWasCommitted(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, Options{})
+	url := s.URL("postgres")
+	conn, err := pgx.Connect(t.Context(), url)
+	require.NoError(t, err)
+	_, err = conn.Exec(t.Context(), "CREATE TABLE kept AS SELECT 1 AS n")
+	require.NoError(t, err)
+	s.Kill()
+	_, err = pgx.Connect(t.Context(), url)
+	require.Error(t, err)
+	require.NoError(t, s.Relaunch(t.Context()))
+	require.Equal(t, url, s.URL("postgres"))
+	require.Equal(t, "1", ask(t, url, "SELECT count(*)::text FROM kept"))
 }

@@ -24,6 +24,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"example.com/holdfast/internal/mode"
 	"example.com/holdfast/internal/privatepg"
 	"example.com/holdfast/internal/tenancy"
 	"example.com/holdfast/loadtest/rig"
@@ -47,6 +48,8 @@ type Options struct {
 	Progress, Logs io.Writer
 	// Scale shortens and thins the scenarios; 1 is the whole.
 	Scale float64
+	// Mode is pinned for the load of every scenario, if it is one; what it defers catches up at the end.
+	Mode mode.Mode
 	// Volatile runs PostgreSQL without fsync: for tests.
 	Volatile bool
 }
@@ -69,6 +72,8 @@ type variant struct {
 	clock string
 	// settings are the processes', as NAME=value.
 	settings []string
+	// policy makes the policy of the processes; nil is the default.
+	policy func() ([]byte, error)
 	// tenants is how many send; zero is one.
 	tenants int
 	play    func(context.Context, *stage)
@@ -79,6 +84,7 @@ func scenarios() []scenario {
 	return []scenario{
 		slowRisk(), kills(), zombie(), globalLimit(), lostReplies(), noisyTenant(), clockSkew(), rolling(),
 		brownout(), eventsLeave(), incident(), overload(), stall(),
+		modes(), postgresAway(),
 	}
 }
 
@@ -177,7 +183,18 @@ func (r *run) startWorld(ctx context.Context, v variant) (*world, error) {
 		var err error
 		w.adminKey, err = tenancy.NewService(pool, r.o.Now).
 			CreateAdminKey(ctx, "drill operator", "rig", tenancy.Operator)
+		if err == nil && r.o.Mode != "" {
+			err = w.underMode(ctx, pool, r.o.Mode)
+		}
 		return err
 	})
 	return w, err
+}
+
+// underMode pins a mode. The tenants' keys are of the class that passes in each.
+func (w *world) underMode(ctx context.Context, pool *pgxpool.Pool, m mode.Mode) error {
+	for i := range w.tenants {
+		w.tenants[i].Key = w.tenants[i].Keys[string(tenancy.Critical)]
+	}
+	return pinIn(ctx, pool, m)
 }

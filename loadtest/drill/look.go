@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"example.com/holdfast/internal/mode"
 	"example.com/holdfast/loadtest/rig"
 )
 
@@ -95,6 +96,10 @@ func (s *stage) settle(ctx context.Context) {
 		s.load.end()
 		return nil
 	})
+	if m := s.run.o.Mode; m != "" {
+		s.do(func() error { return s.pin(ctx, mode.Normal) })
+		s.figure("the mode of the load", "%s", m)
+	}
 	s.clearReviews(ctx)
 	s.do(func() error {
 		took, all, err := s.referee.Drain(ctx, drainMax)

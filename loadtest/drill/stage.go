@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -84,6 +86,8 @@ func (r *run) stage(ctx context.Context, v variant, o *Outcome) error {
 	defer func() { _ = w.Server.Stop() }() // its data is temporary
 	r.report.Postgres = w.Server.Version()
 	s := &stage{run: r, world: w, settings: v.settings, outcome: o}
+	remove := s.writePolicy(v)
+	defer remove()
 	s.raise(ctx)
 	if s.err == nil {
 		v.play(ctx, s)
@@ -101,13 +105,39 @@ func (s *stage) raise(ctx context.Context) {
 			return err
 		})
 	}
-	s.do(func() error {
-		var err error
-		s.referee, err = rig.NewReferee(ctx, s.url, s.run.o.Now)
-		return err
-	})
+	s.do(func() error { return s.newReferee(ctx) })
 	s.api = s.start(ctx, rig.RoleAPI)
 }
+
+func (s *stage) newReferee(ctx context.Context) error {
+	var err error
+	s.referee, err = rig.NewReferee(ctx, s.url, s.run.o.Now)
+	return err
+}
+
+// writePolicy gives the processes the policy of a variant, and returns what removes it again.
+func (s *stage) writePolicy(v variant) func() {
+	if v.policy == nil {
+		return func() {}
+	}
+	var folder string
+	s.do(func() error {
+		text, err := v.policy()
+		if err != nil {
+			return err
+		}
+		if folder, err = os.MkdirTemp("", "holdfast-drill-"); err != nil {
+			return err
+		}
+		path := filepath.Join(folder, "policy.yaml")
+		s.settings = append(slices.Clone(s.settings), "HOLDFAST_POLICY_FILE="+path)
+		return os.WriteFile(path, text, policyPerm)
+	})
+	return func() { _ = os.RemoveAll(folder) } // a file of ours
+}
+
+// policyPerm is for a file that nobody else has to read.
+const policyPerm = 0o600
 
 // calm are the knobs of a dependency with which nothing is wrong.
 func calm() simdep.Knobs {

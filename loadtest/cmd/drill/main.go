@@ -16,6 +16,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"example.com/holdfast/internal/app"
+	"example.com/holdfast/internal/mode"
 	"example.com/holdfast/loadtest/drill"
 	"example.com/holdfast/loadtest/rig"
 )
@@ -38,6 +39,7 @@ type runCmd struct {
 	MD       string   `help:"Also write the table to this file." placeholder:"FILE" type:"path"`
 	Scale    float64  `help:"Shorten and thin the scenarios: 0.1 is a tenth." default:"1"`
 	Volatile bool     `help:"Run PostgreSQL without fsync: for a slow disk."`
+	Mode     string   `help:"Pin this mode for the load: normal, constrained, protection or frozen." enum:",normal,constrained,protection,frozen" default:""`
 	Set      []string `help:"A setting of the processes, as NAME=value." sep:"none"`
 	Logs     string   `help:"Write what the processes log to this file." placeholder:"FILE" type:"path"`
 }
@@ -96,7 +98,7 @@ func (c *runCmd) options() (drill.Options, func() error, error) {
 	}
 	o := drill.Options{
 		Command: []string{program, "serve"}, Environ: c.Set, Progress: os.Stderr, Logs: os.Stderr,
-		Scale: c.Scale, Volatile: c.Volatile,
+		Scale: c.Scale, Volatile: c.Volatile, Mode: mode.Mode(c.Mode),
 		//nolint:forbidigo // a command reads the clock and the environment
 		Now: time.Now, Env: os.Getenv,
 	}
