@@ -163,8 +163,8 @@ func (b *Bulkhead) limit(now time.Time) int {
 	if b.stats.Adaptive > 0 {
 		limit = min(limit, b.stats.Adaptive)
 	}
-	if limit == 0 {
-		return 0
+	if limit == 0 || b.share == 1 { // a limit that is none may be too large for a product
+		return limit
 	}
 	return max(1, int(float64(limit)*b.share))
 }

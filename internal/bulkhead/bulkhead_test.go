@@ -2,6 +2,7 @@ package bulkhead_test
 
 import (
 	"context"
+	"math"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -329,4 +330,49 @@ func BenchmarkAcquireUncontended(b *testing.B) {
 		}
 		place.Release()
 	}
+}
+
+func TestAShareIsOfWhateverTheLimitIs(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		limit, adaptive int
+		share           float64
+		want            int
+	}{
+		{20, 0, 1, 20},
+		{20, 0, 0.1, 2},
+		{20, 5, 0.5, 2},
+		{20, 0, 0, 1},
+		{1, 0, 0.1, 1},
+		{0, 0, 1, 0},
+		{0, 0, 0.5, 0},
+		{20, 0, 7, 20},
+		{math.MaxInt, 0, 1, math.MaxInt},
+		{math.MaxInt, 0, 0.5, math.MaxInt/2 + 1},
+	} {
+		b := bulkhead.New("notification_api", c.limit, new(clock).now)
+		b.SetAdaptive(c.adaptive)
+		b.SetShare(c.share)
+		require.Equal(t, c.want, b.Stats().Limit, "%+v", c)
+	}
+}
+
+func TestALargerShareAdmitsWaitersAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := bulkhead.New("notification_api", 2, new(clock).now)
+		b.SetShare(0.1)
+		held, err := b.Acquire(t.Context(), 0, first)
+		require.NoError(t, err)
+		second := make(chan error)
+		go func() {
+			_, err := b.Acquire(t.Context(), anHour, first)
+			second <- err
+		}()
+		synctest.Wait()
+		require.Equal(t, 1, b.Stats().Waiting)
+		b.SetShare(1)
+		require.NoError(t, <-second)
+		held.Release()
+	})
 }

@@ -176,15 +176,15 @@ func (s *Server) Stop() error {
 	return s.stopErr
 }
 
-// Kill ends all processes of the server at once, without a checkpoint, as a crash of its machine does. What was
-// committed is there again after Relaunch.
+// Kill ends all processes of the server at once, without a checkpoint, as a crash of its machine does. What
+// was committed is there again after Relaunch.
 func (s *Server) Kill() {
 	_ = s.process.cmd.Process.Signal(syscall.SIGQUIT) // an error means that it has already ended
 	<-s.process.done
 }
 
-// Relaunch starts a server again that has ended, in its folder: URL stays as it is unless it names a port that
-// was free.
+// Relaunch starts a server again that has ended, in its folder: URL stays as it is unless it names a port
+// that was free.
 func (s *Server) Relaunch(ctx context.Context) error { return s.launchPatiently(ctx) }
 
 func exists(path ...string) bool {

@@ -59,7 +59,8 @@ type asked struct {
 	unsaid         int // answers that do not say when to come back
 }
 
-// asksAllTheTime asks one request after the other for as long as PostgreSQL is away, and looks at each answer.
+// asksAllTheTime asks one request after the other for as long as PostgreSQL is away, and looks at each
+// answer.
 func (s *stage) asksAllTheTime(ctx context.Context, t *traffic) asked {
 	var all asked
 	until := s.run.o.Now().Add(awayFor)
@@ -90,7 +91,8 @@ func (s *stage) asksAllTheTime(ctx context.Context, t *traffic) asked {
 // probePause is between two of these requests.
 const probePause = 50 * time.Millisecond
 
-// probe asks for a list with the key of a standard client, and says whether the answer tells when to come back.
+// probe asks for a list with the key of a standard client, and says whether the answer tells when to come
+// back.
 func (t *traffic) probe(ctx context.Context, n int) (int, string, error) {
 	url := t.base + "/v1/transfers/" + t.account(n).String()
 	out, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)

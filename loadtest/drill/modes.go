@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,8 +24,8 @@ const (
 	switchMax = time.Minute
 	// quickRefusal is what a refusal by the mode takes, in the middle.
 	quickRefusal = 5 * time.Millisecond
-	// catchUpLook is how long the first step of catching up is looked at, and catchUpPlaces how many places at
-	// the notification service its workers have together in it: a tenth of ten each.
+	// catchUpLook is how long the first step of catching up is looked at, and catchUpPlaces how many places
+	// at the notification service its workers have together in it: a tenth of ten each.
 	catchUpLook   = 2 * time.Second
 	catchUpPlaces = 2
 	// sheddableRate and criticalRate are sent besides transfersRate.
@@ -64,7 +65,7 @@ func modes() scenario {
 			settings: []string{
 				"HOLDFAST_RISK_TIMEOUT=3s", "HOLDFAST_QUEUE_AGE_MAX=1h", "HOLDFAST_ACCEPT_WAIT_MAX=0s",
 			},
-			policy:   hasty,
+			policy: hasty,
 			play: func(ctx context.Context, s *stage) {
 				s.startWorkers(ctx, 2)
 				s.begin(ctx, s.caller(0).sendsTransfers(transfersRate),
@@ -172,7 +173,7 @@ func (s *stage) switchedInOrder(ctx context.Context) {
 // caughtUpSlowly claims that what was deferred does not come back in a storm.
 func (s *stage) caughtUpSlowly(calls []sample, since time.Time) {
 	most, looks := largest(calls, &phase{from: since, to: since.Add(catchUpLook)})
-	s.claim(shown("the first step of catching up was looked at", looks > 0, fmt.Sprint(looks)),
+	s.claim(shown("the first step of catching up was looked at", looks > 0, strconv.Itoa(looks)),
 		atMost("notifications at once in the first step of catching up", uint64(most), catchUpPlaces))
 }
 

@@ -39,9 +39,10 @@ type runCmd struct {
 	MD       string   `help:"Also write the table to this file." placeholder:"FILE" type:"path"`
 	Scale    float64  `help:"Shorten and thin the scenarios: 0.1 is a tenth." default:"1"`
 	Volatile bool     `help:"Run PostgreSQL without fsync: for a slow disk."`
-	Mode     string   `help:"Pin this mode for the load: normal, constrained, protection or frozen." enum:",normal,constrained,protection,frozen" default:""`
-	Set      []string `help:"A setting of the processes, as NAME=value." sep:"none"`
-	Logs     string   `help:"Write what the processes log to this file." placeholder:"FILE" type:"path"`
+	//nolint:lll // help texts are struct tags
+	Mode string   `help:"Pin this mode for the load: normal, constrained, protection or frozen." enum:",normal,constrained,protection,frozen" default:""`
+	Set  []string `help:"A setting of the processes, as NAME=value." sep:"none"`
+	Logs string   `help:"Write what the processes log to this file." placeholder:"FILE" type:"path"`
 }
 
 type serveCmd struct{}
