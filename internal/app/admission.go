@@ -30,9 +30,9 @@ const (
 	// quietShare of the largest age is where refusing begins; from there to the whole it grows to
 	// all, so that admission settles instead of switching.
 	quietShare = 0.3
-	// fullKept is the part of what is remembered of a full queue from one look to the next: standard requests
-	// are let in again within two seconds, the others before and after them.
-	fullKept = 0.93
+	// fullKept is the part of what is remembered of a full queue from one look to the next: all standard
+	// requests are let in again after 1.2 s, the others before and after them.
+	fullKept = 0.9
 	// overloadedRetry is the middle of what a refused client is told to wait.
 	overloadedRetry = time.Second
 )

@@ -107,10 +107,10 @@ func TestTheDoorOpensByDegreesAfterAFloodAndFirstForThoseServedLongest(t *testin
 	require.Equal(t, 4*time.Second, look(4*time.Second))
 	opened := map[string]int{}
 	last := ageMax
-	for n := range 30 {
+	for n := range 20 {
 		age := look(0)
 		require.Less(t, age, last)
-		require.Less(t, float64(last-age), 0.1*float64(ageMax), "by degrees")
+		require.Less(t, float64(last-age), 0.15*float64(ageMax), "by degrees")
 		last = age
 		for _, class := range []string{"critical", "standard", "sheddable"} {
 			if opened[class] == 0 && share(age, ageMax, class) < 0.5 {
@@ -121,7 +121,7 @@ func TestTheDoorOpensByDegreesAfterAFloodAndFirstForThoseServedLongest(t *testin
 	require.Equal(t, 1, opened["critical"])
 	require.Less(t, opened["critical"], opened["standard"])
 	require.Less(t, opened["standard"], opened["sheddable"])
-	require.Zero(t, share(last, ageMax, "sheddable"), "open within three seconds")
+	require.Zero(t, share(last, ageMax, "sheddable"), "all are let in within two seconds")
 	require.Zero(t, full[0], "another lane was never full")
 }
 

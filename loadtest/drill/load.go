@@ -57,6 +57,8 @@ type answer struct {
 	status int
 	id     uuid.UUID
 	code   string
+	// retryAfter is when to come again, if the answer says so.
+	retryAfter time.Duration
 	// current is the secret that was asked for; events and nextCursor are a page of the feed.
 	current    string
 	events     []json.RawMessage

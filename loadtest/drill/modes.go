@@ -161,9 +161,9 @@ func (s *stage) switchedInOrder(ctx context.Context) {
 			}
 			s.figure(fmt.Sprintf("switch %d", c.Version), "to %s: %s", c.Mode, c.Reason)
 		}
-		want := "normal, constrained, protection, constrained, normal"
+		all, want := strings.Join(way, ", "), "normal, constrained, protection, constrained, normal"
 		s.claim(
-			Claim{"the modes, in their order", want, strings.Join(way, ", "), strings.Join(way, ", ") == want},
+			Claim{"the modes, in their order", want, all, all == want},
 			none("switches without their signals", unexplained),
 		)
 		return nil

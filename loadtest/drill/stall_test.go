@@ -37,6 +37,7 @@ func TestAnInsistentClientAsksWithTheSameKeyUntilThereIsAnAnswerForGood(t *testi
 		keys <- r.Header.Get("Idempotency-Key")
 		switch asked.Add(1) {
 		case 1:
+			w.Header().Set("Retry-After", "0")
 			w.WriteHeader(http.StatusServiceUnavailable)
 		case 2:
 			panic(http.ErrAbortHandler)
@@ -62,6 +63,16 @@ func TestAnInsistentClientAsksWithTheSameKeyUntilThereIsAnAnswerForGood(t *testi
 	cancel()
 	_, err = c.insist(ctx, 8)
 	require.ErrorContains(t, err, "no answer for good")
+	require.Empty(t, c.repeat(t.Context()), "who got nothing gets an answer in the end")
+	require.Len(t, c.answers, 2)
+}
+
+func TestAnAnswerSaysWhenToComeAgain(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, 2*time.Second, seconds("2"))
+	require.Zero(t, seconds(""))
+	require.Zero(t, seconds("-1"))
+	require.Zero(t, seconds("soon"))
 }
 
 func TestAnotherAnswerUnderAKeyIsFound(t *testing.T) {

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -122,8 +124,17 @@ func (t *traffic) do(ctx context.Context, r request) (answer, error) {
 	}
 	return answer{
 		status: in.StatusCode, id: made.ID, code: made.Code, current: made.Current, events: made.Events,
-		nextCursor: made.NextCursor,
+		nextCursor: made.NextCursor, retryAfter: seconds(in.Header.Get("Retry-After")),
 	}, err
+}
+
+// seconds reads a Retry-After; what is none is no time.
+func seconds(text string) time.Duration {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 {
+		return 0
+	}
+	return time.Duration(n) * time.Second
 }
 
 func (t *traffic) post(ctx context.Context, path, key string, body any) (answer, error) {

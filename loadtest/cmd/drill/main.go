@@ -22,7 +22,7 @@ import (
 )
 
 const description = `Play fault scenarios with real processes, a private PostgreSQL and simulated
-dependencies, and say which claims hold. Without names all are played, in about forty minutes.`
+dependencies, and say which claims hold. Without names all are played, in three quarters of an hour.`
 
 type cli struct {
 	List  listCmd  `cmd:"" help:"List the scenarios."`
