@@ -25,12 +25,9 @@ type modeCmd struct {
 	Policy   modePolicyCmd   `cmd:"" help:"Check a policy and print what it says. All that is wrong with it is printed at once."`
 }
 
-// policy is the one of this command's environment.
-func (d desk) policy() (*mode.Policy, error) { return mode.Load(d.policyFile) }
-
 // modes is the mode as operators see it, by the policy of this command's environment.
 func (d desk) modes() (*app.Modes, error) {
-	p, err := d.policy()
+	p, err := mode.Load(d.policyFile)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +52,7 @@ func (c *showModeCmd) do(ctx context.Context, d desk) error {
 	if c.JSON {
 		return json.NewEncoder(d.out).Encode(line)
 	}
-	return line.print(d.out)
+	return line.write(d.out)
 }
 
 //nolint:lll // help texts are struct tags
@@ -177,23 +174,23 @@ func (c *simulateModeCmd) do(ctx context.Context, d desk) error {
 	if c.Policy != "" {
 		d.policyFile = c.Policy
 	}
-	p, err := d.policy()
+	modes, err := d.modes()
 	if err != nil {
 		return err
 	}
-	made, err := app.NewModes(d.pool, p).Simulate(ctx, c.Since)
+	made, err := modes.Simulate(ctx, c.Since)
 	if err != nil {
 		return err
 	}
 	if c.JSON {
-		return json.NewEncoder(d.out).Encode(lineOfSimulation(p, made))
+		return json.NewEncoder(d.out).Encode(lineOfSimulation(made))
 	}
 	if made.Samples == 0 {
-		_, err := fmt.Fprintf(d.out, "There is no sample of the last %v: no api or worker has judged the mode.\n",
-			c.Since)
+		_, err := fmt.Fprintf(d.out,
+			"There is no sample of the last %v: no api or worker has judged the mode.\n", c.Since)
 		return err
 	}
-	return lineOfSimulation(p, made).print(d.out)
+	return lineOfSimulation(made).write(d.out)
 }
 
 //nolint:lll // help texts are struct tags

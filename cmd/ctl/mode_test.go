@@ -48,9 +48,10 @@ func TestTheModeIsShownWithWhoDecidesItAndWhoFollows(t *testing.T) {
 	require.Contains(t, out.String(), "No process has reported in the last minute.")
 	out.Reset()
 
-	require.NoError(t, (&pinModeCmd{Mode: mode.Protection, For: time.Hour, Reason: "a drill"}).do(t.Context(), d))
+	pin := &pinModeCmd{Mode: mode.Protection, For: time.Hour, Reason: "a drill"}
+	require.NoError(t, pin.do(t.Context(), d))
 	out.Reset()
-	p, err := d.policy()
+	p, err := mode.Load("")
 	require.NoError(t, err)
 	d.exec(t, `UPDATE service_mode SET policy = $1`, p.Hash())
 	d.exec(t, `
@@ -89,14 +90,15 @@ func TestAnotherPolicyThanThatWhichJudgesIsTold(t *testing.T) {
 	d.policyFile = policyFile(t, "{enter: 5, leave: 2}", "{enter: 7, leave: 2}")
 	d.exec(t, `UPDATE service_mode SET policy = 'feedfeedfeedfeed'`)
 	require.NoError(t, (&showModeCmd{}).do(t.Context(), d))
-	require.Contains(t, out.String(), "Was judged by another: feedfeedfeed; see HOLDFAST_POLICY_FILE.")
+	require.Contains(t, out.String(), "Judged was by another, feedfeedfeed: see HOLDFAST_POLICY_FILE.")
 	require.Regexp(t, `(?m)^transfer_age_seconds +- +>= 7 `, out.String())
 }
 
 func TestAnOverrideIsPinnedFrozenAdvisedAndEnded(t *testing.T) {
 	t.Parallel()
 	d, out := setup(t)
-	require.NoError(t, (&pinModeCmd{Mode: mode.Constrained, For: time.Hour, Reason: "one"}).do(t.Context(), d))
+	pin := &pinModeCmd{Mode: mode.Constrained, For: time.Hour, Reason: "one"}
+	require.NoError(t, pin.do(t.Context(), d))
 	require.Equal(t, []string{"constrained", "pinned"}, fields(out)[1][:2])
 	require.NoError(t, (&freezeModeCmd{For: time.Hour, Reason: "two"}).do(t.Context(), d))
 	require.Equal(t, []string{"frozen", "pinned"}, fields(out)[1][:2])
@@ -158,7 +160,7 @@ func TestASimulationSaysWhatAPolicyWouldHaveDoneBesideWhatWas(t *testing.T) {
 	d, out := setup(t)
 	table, asJSON := &simulateModeCmd{Since: time.Hour}, &simulateModeCmd{output{JSON: true}, time.Hour, ""}
 	require.NoError(t, table.do(t.Context(), d))
-	require.Equal(t, "There is no sample of the last 1h0m0s: no api or worker has judged the mode.\n", out.String())
+	require.Contains(t, out.String(), "There is no sample of the last 1h0m0s")
 	out.Reset()
 	require.NoError(t, asJSON.do(t.Context(), d))
 	require.Zero(t, one[simulationLine](t, out).Samples)
@@ -170,7 +172,8 @@ func TestASimulationSaysWhatAPolicyWouldHaveDoneBesideWhatWas(t *testing.T) {
 	require.Regexp(t, `(?m)^constrained +10s +0s$`, out.String())
 	require.Regexp(t, `(?m)^normal +15s +25s$`, out.String())
 	out.Reset()
-	table.Policy = policyFile(t, "{enter: 5, leave: 2}", "{enter: 7, leave: 2}", "control: auto", "control: advise")
+	table.Policy = policyFile(t, "{enter: 5, leave: 2}", "{enter: 7, leave: 2}",
+		"control: auto", "control: advise")
 	require.NoError(t, table.do(t.Context(), d))
 	require.Contains(t, out.String(), "There was no switch, and there would have been none.")
 	require.Contains(t, out.String(), "This policy says advise")
@@ -182,7 +185,8 @@ func TestASimulationSaysWhatAPolicyWouldHaveDoneBesideWhatWas(t *testing.T) {
 	require.Empty(t, line.Was.Switches)
 
 	for _, since := range []time.Duration{0, mode.SamplesKept + 1} {
-		require.ErrorContains(t, (&simulateModeCmd{Since: since}).do(t.Context(), d), "samples are not kept for longer")
+		table.Since = since
+		require.ErrorContains(t, table.do(t.Context(), d), "samples are not kept for longer")
 	}
 }
 
@@ -211,7 +215,8 @@ func TestAPolicyIsCheckedWithAllThatIsWrongAndPrinted(t *testing.T) {
 	require.NoError(t, (&modePolicyCmd{}).do(&out, policyFile(t, "# ", "## ")))
 	require.True(t, strings.HasPrefix(out.String(), first+"\n"), "comments do not change the hash")
 	out.Reset()
-	wrong := policyFile(t, "control: auto", "control: never", "dwell: 60s", "dwell: 1ms", "frozen: critical", "frozen: most")
+	wrong := policyFile(t, "control: auto", "control: never", "dwell: 60s", "dwell: 1ms",
+		"frozen: critical", "frozen: most")
 	for _, c := range []*modePolicyCmd{{}, {File: wrong}} {
 		err := c.do(&out, wrong)
 		require.ErrorContains(t, err, `control: "never" is neither auto nor advise`)

@@ -48,12 +48,10 @@ type modeLine struct {
 
 func lineOfMode(n httpapi.ModeNow) modeLine {
 	line := modeLine{
-		Mode: n.Mode, Since: n.Since.UTC(), Level: n.Level, LevelSince: n.LevelSince.UTC(), Control: n.Control,
-		Version: n.Version, Actor: n.Actor, Reason: n.Reason, ExpiresAt: n.ExpiresAt, Policy: n.State.Policy,
+		Mode: n.Mode, Since: n.Since.UTC(), Level: n.Level, LevelSince: n.LevelSince.UTC(),
+		Control: n.Control, Version: n.Version, Actor: n.Actor, Reason: n.Reason,
+		ExpiresAt: n.ExpiresAt.UTC(), Policy: n.State.Policy,
 		OwnPolicy: n.Policy.Hash(), Now: n.Now.UTC(), Followers: []followerLine{},
-	}
-	if n.Overridden() {
-		line.ExpiresAt = n.ExpiresAt.UTC()
 	}
 	if n.Latest != nil {
 		line.SampledAt = n.Latest.At.UTC()
@@ -69,8 +67,8 @@ func lineOfMode(n httpapi.ModeNow) modeLine {
 	return line
 }
 
-// print writes it as tables, one below the other.
-func (l modeLine) print(out io.Writer) error {
+// write prints it as tables, one below the other.
+func (l modeLine) write(out io.Writer) error {
 	if err := show(out, false, []modeLine{l}, overviewHeader); err != nil {
 		return err
 	}
@@ -85,7 +83,8 @@ func (l modeLine) print(out io.Writer) error {
 		return err
 	}
 	if l.Policy != "" && l.Policy != l.OwnPolicy {
-		_, _ = fmt.Fprintf(out, "These are of the policy %s. Was judged by another: %s; see HOLDFAST_POLICY_FILE.\n",
+		_, _ = fmt.Fprintf(out,
+			"These are of the policy %s. Judged was by another, %s: see HOLDFAST_POLICY_FILE.\n",
 			short(l.OwnPolicy), short(l.Policy))
 	}
 	_, _ = fmt.Fprintln(out)
@@ -192,11 +191,7 @@ type overrideLine struct {
 }
 
 func lineOfOverride(s mode.State) overrideLine {
-	line := overrideLine{s.Mode, s.Control, s.ExpiresAt, s.Version, s.Actor, s.Reason}
-	if s.Overridden() {
-		line.ExpiresAt = s.ExpiresAt.UTC()
-	}
-	return line
+	return overrideLine{s.Mode, s.Control, s.ExpiresAt.UTC(), s.Version, s.Actor, s.Reason}
 }
 
 func (l overrideLine) cells() []string {
@@ -217,17 +212,21 @@ type changeLine struct {
 	Cause     string       `json:"cause"`
 	Actor     string       `json:"actor"`
 	Reason    string       `json:"reason"`
-	Signals   mode.Values  `json:"signals"`
+	Signals   []signalLine `json:"signals"`
 	Policy    string       `json:"policy"`
 }
 
 func lineOfChange(c mode.Changed) changeLine {
 	line := changeLine{
-		c.Version, c.At.UTC(), c.Before, c.Mode, c.Level, c.Control, c.ExpiresAt, c.Cause, c.Actor, c.Reason,
-		c.Signals, c.Policy,
+		c.Version, c.At.UTC(), c.Before, c.Mode, c.Level, c.Control, c.ExpiresAt.UTC(), c.Cause, c.Actor,
+		c.Reason,
+		[]signalLine{},
+		c.Policy,
 	}
-	if !c.ExpiresAt.IsZero() {
-		line.ExpiresAt = c.ExpiresAt.UTC()
+	for _, s := range mode.Signals() {
+		if value, ok := c.Signals[s]; ok {
+			line.Signals = append(line.Signals, signalLine{Signal: s, Value: &value})
+		}
 	}
 	return line
 }
@@ -265,14 +264,16 @@ type switchLine struct {
 	course string
 }
 
-func lineOfSimulation(p *mode.Policy, s mode.Simulation) simulationLine {
+func lineOfSimulation(s mode.Simulation) simulationLine {
 	return simulationLine{
-		p.Hash(), p.Control, s.Samples, s.From, s.To, lineOfCourse("would", s.Would), lineOfCourse("was", s.Was),
+		s.Policy.Hash(), s.Policy.Control, s.Samples, s.From.UTC(), s.To.UTC(),
+		lineOfCourse("would", s.Would),
+		lineOfCourse("was", s.Was),
 	}
 }
 
 func lineOfCourse(name string, c mode.Course) courseLine {
-	line := courseLine{Switches: []switchLine{}, Seconds: map[mode.Mode]float64{}}
+	line := courseLine{Switches: []switchLine{}, Seconds: make(map[mode.Mode]float64)}
 	for _, s := range c.Switches {
 		line.Switches = append(line.Switches,
 			switchLine{s.At.UTC(), s.From, s.To, s.Causes, s.Reason(), name})
@@ -283,8 +284,8 @@ func lineOfCourse(name string, c mode.Course) courseLine {
 	return line
 }
 
-// print writes the switches in the order of their times, and how long the modes lasted.
-func (l simulationLine) print(out io.Writer) error {
+// write prints the switches in the order of their times, and how long the modes lasted.
+func (l simulationLine) write(out io.Writer) error {
 	_, _ = fmt.Fprintf(out, "%d samples from %s to %s, by the policy %s.\n\n", l.Samples, clock(l.From),
 		clock(l.To), short(l.Policy))
 	switches := slices.Concat(l.Would.Switches, l.Was.Switches)
@@ -303,7 +304,8 @@ func (l simulationLine) print(out io.Writer) error {
 		return err
 	}
 	if l.Control == mode.Advise {
-		_, _ = fmt.Fprintln(out, "\nThis policy says advise: it would have told of these levels, and switched nothing.")
+		_, _ = fmt.Fprintln(out,
+			"\nThis policy says advise: it would have told of these levels, and switched nothing.")
 	}
 	return nil
 }

@@ -31,8 +31,9 @@ control %s: a sample every %v; %d in a row switch up, %d switch down; a level la
 	if err := show(out, false, matrixOf(p), policyHeader); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(out, "\nWhat was deferred catches up from %g of its places to all of them within %v.\n",
-		p.CatchUp.From, p.CatchUp.Within)
+	_, err := fmt.Fprintf(out,
+		"\nWhat was deferred catches up from %g of its places to all of them within %v.\n", p.CatchUp.From,
+		p.CatchUp.Within)
 	return err
 }
 

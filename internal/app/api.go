@@ -71,7 +71,8 @@ func NewAPI(ctx context.Context, cfg config.Config, env Env, further ...httpapi.
 		Checks: append(a.checks(), further...), InFlightMax: cfg.InFlightMax,
 		RatePerSecond: cfg.TenantRate, KeyReusedStatus: cfg.MismatchStatus,
 		PayoutCallbackSecret: cfg.PayoutCallbackSecret, Dependencies: operators, Backlog: operators,
-		Feed: a.feed, Encode: newEncoder(cfg, a.transfers, a.orders).Encode, Ending: ending.Done(),
+		Modes: NewModes(a.ops, env.mode.Policy()),
+		Feed:  a.feed, Encode: newEncoder(cfg, a.transfers, a.orders).Encode, Ending: ending.Done(),
 		Webhooks: newWebhooks(cfg, env, a.domain), Self: selfOf(env),
 		Metrics: countedRequests{env.Metrics, env.tally}, Now: env.Now, Log: env.Log,
 	}

@@ -71,9 +71,8 @@ func (d *departures) deferrable(env Env) {
 }
 
 // modeConditions says that the service is not in its usual mode, and whether a person has said so.
-func modeConditions(current *mode.Current) []condition.Active {
+func modeConditions(s mode.State) []condition.Active {
 	var active []condition.Active
-	s := current.State()
 	if s.Mode != mode.Normal {
 		active = append(active, condition.Active{
 			Condition: condition.Degraded, Subject: string(s.Mode), Since: s.Since,

@@ -8,6 +8,7 @@ import (
 
 	"example.com/holdfast/internal/condition"
 	"example.com/holdfast/internal/httpapi"
+	"example.com/holdfast/internal/mode"
 )
 
 // watchman has every look of a process judged, and sees that the log tells what began and what ended.
@@ -75,7 +76,11 @@ func (o *Operations) Wrong(ctx context.Context, now time.Time) ([]condition.Acti
 	if err != nil {
 		return nil, err
 	}
-	var all []condition.Active
+	state, err := mode.Read(ctx, o.pool)
+	if err != nil {
+		return nil, err
+	}
+	all := modeConditions(state)
 	for _, v := range conditionsOf(figuresOf(&seen, givenUp), now) {
 		all = append(all, condition.Active{Condition: v.condition, Subject: v.subject})
 	}
@@ -85,5 +90,8 @@ func (o *Operations) Wrong(ctx context.Context, now time.Time) ([]condition.Acti
 
 // selfOf is what a listener tells of its process.
 func selfOf(env Env) httpapi.Self {
-	return httpapi.Self{Instance: env.Instance, Version: env.Version, Conditions: env.board.active}
+	return httpapi.Self{
+		Instance: env.Instance, Version: env.Version, Conditions: env.board.active,
+		Mode: func() mode.Mode { return env.mode.State().Mode },
+	}
 }

@@ -128,7 +128,8 @@ func (w *Worker) Checks() []httpapi.Check {
 func (w *Worker) ListenAdmin() {
 	handler := httpapi.NewAdmin(httpapi.Config{
 		Keys: tenancy.NewService(w.ops, w.env.Now), Transfers: w.transfers, Checks: w.Checks(),
-		Dependencies: w.operators, Backlog: w.operators, Self: selfOf(w.env),
+		Dependencies: w.operators, Backlog: w.operators,
+		Modes: NewModes(w.ops, w.env.mode.Policy()), Self: selfOf(w.env),
 		Webhooks: newWebhooks(w.cfg, w.env, w.ops),
 		Metrics:  countedRequests{w.env.Metrics, w.env.tally}, Now: w.env.Now, Log: w.env.Log,
 	})

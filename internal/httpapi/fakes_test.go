@@ -11,6 +11,7 @@ import (
 	"example.com/holdfast/internal/idempotency"
 	"example.com/holdfast/internal/inventory"
 	"example.com/holdfast/internal/ledger"
+	"example.com/holdfast/internal/mode"
 	"example.com/holdfast/internal/order"
 	"example.com/holdfast/internal/outbox"
 	"example.com/holdfast/internal/problem"
@@ -59,6 +60,9 @@ type fakeService struct {
 	waited  []time.Duration
 	woken   []woken
 	limits  []LimitChange
+	// overrides are those of the mode, and simulated is how far back somebody looked last.
+	overrides []mode.Override
+	simulated time.Duration
 	// postures are those of acme, the latest first.
 	postures []transfer.Posture
 	err      error

@@ -233,8 +233,8 @@ const (
 )
 
 // Config is what a listener works with. Keys, Transfers, Now and Log have to be there; the public listener
-// needs Accounts, Orders and Inventory, and the admin listener Dependencies and Backlog. What needs Feed or
-// Webhooks is unavailable without them.
+// needs Accounts, Orders and Inventory, and the admin listener Dependencies, Backlog and Modes. What needs
+// Feed or Webhooks is unavailable without them.
 type Config struct {
 	Keys         Keys
 	Transfers    Transfers
@@ -243,6 +243,7 @@ type Config struct {
 	Inventory    Inventory
 	Dependencies Dependencies
 	Backlog      Backlog
+	Modes        Modes
 	// Feed is the log of events, and Encode writes its events as messages.
 	Feed     Feed
 	Encode   Encode

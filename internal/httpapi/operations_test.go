@@ -164,7 +164,7 @@ func TestEveryAdminRouteNeedsItsRoleAndEveryChangeAKey(t *testing.T) {
 		"{dependency}", "risk_api", "{currency}", "EUR")
 	bodies := map[string]string{
 		"decideReview": `{"decision":"approve","reason":"fine"}`, "setDependencyLimit": goodLimit,
-		"setRiskPosture": goodPosture,
+		"setRiskPosture": goodPosture, "setModeOverride": goodOverride,
 	}
 	for _, r := range adminRoutes() {
 		if r.access == open {

@@ -68,7 +68,8 @@ func config(fake *fakeService, log io.Writer, change []func(*Config)) Config {
 		Keys: fakeKeys{}, Transfers: fake, Accounts: fakeAccounts{fake},
 		Orders: fakeOrders{fake}, Inventory: fakeInventory{fake},
 		Dependencies: fakeOperations{fake}, Backlog: fakeOperations{fake},
-		Feed: fake.feed, Encode: fake.feed.encode, Webhooks: fakeHooks{fake},
+		Modes: fakeModes{fake},
+		Feed:  fake.feed, Encode: fake.feed.encode, Webhooks: fakeHooks{fake},
 		Now: time.Now, //nolint:forbidigo // the deadlines of contexts go by this clock too
 		Log: slog.New(slog.NewJSONHandler(log, nil)),
 	}

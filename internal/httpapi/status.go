@@ -7,6 +7,7 @@ import (
 
 	"example.com/holdfast/internal/condition"
 	"example.com/holdfast/internal/httpapi/internal/adminapi"
+	"example.com/holdfast/internal/mode"
 )
 
 // Self is the process that a listener belongs to, and what is wrong as it sees it.
@@ -14,6 +15,8 @@ type Self struct {
 	Instance, Version string
 	// Conditions are those that hold now. Nil is none.
 	Conditions func() []condition.Active
+	// Mode is the one that the process acts by. Nil is Normal.
+	Mode func() mode.Mode
 }
 
 // GetReadyz runs every check at once and says which parts are not ready.
@@ -48,11 +51,15 @@ func (s *adminServer) GetStatus(
 	if s.cfg.Self.Conditions != nil {
 		active = s.cfg.Self.Conditions()
 	}
+	acting := mode.Normal
+	if s.cfg.Self.Mode != nil {
+		acting = s.cfg.Self.Mode()
+	}
 	slices.SortStableFunc(active, condition.Active.Compare)
 	ready := s.ready(ctx)
 	return adminapi.GetStatus200JSONResponse{
-		Overall: adminapi.StatusOverall(condition.Overall(active)), Instance: s.cfg.Self.Instance,
-		Version: s.cfg.Self.Version, Ready: ready.Ready, Checks: ready.Checks,
+		Overall: adminapi.StatusOverall(condition.Overall(active)), Mode: adminapi.ModeName(acting),
+		Instance: s.cfg.Self.Instance, Version: s.cfg.Self.Version, Ready: ready.Ready, Checks: ready.Checks,
 		Conditions: renderConditions(active),
 	}, nil
 }

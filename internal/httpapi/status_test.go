@@ -73,6 +73,7 @@ func TestStatusIsForWhoSignsIn(t *testing.T) {
 	b := setupAdmin(t)
 	b.requireProblem(t, exchange{method: get, path: "/admin/v1/status", key: "none"}, problem.Unauthenticated)
 	a := b.do(t, exchange{method: get, path: "/admin/v1/status", key: "viewer"})
-	require.JSONEq(t, `{"overall":"ok","instance":"","version":"","ready":true,"checks":[],"conditions":[]}`,
+	require.JSONEq(t, `{"overall":"ok","mode":"normal",
+		"instance":"","version":"","ready":true,"checks":[],"conditions":[]}`,
 		a.text)
 }

@@ -89,6 +89,9 @@ func (s stored) VisitSetRiskPostureResponse(w http.ResponseWriter) error { retur
 // VisitSetDependencyLimitResponse writes the answer.
 func (s stored) VisitSetDependencyLimitResponse(w http.ResponseWriter) error { return s.write(w) }
 
+// VisitSetModeOverrideResponse writes the answer.
+func (s stored) VisitSetModeOverrideResponse(w http.ResponseWriter) error { return s.write(w) }
+
 // VisitCreateWebhookEndpointResponse writes the answer.
 func (s stored) VisitCreateWebhookEndpointResponse(w http.ResponseWriter) error { return s.write(w) }
 

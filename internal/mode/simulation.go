@@ -4,6 +4,7 @@ import "time"
 
 // Simulation is what a policy would have made of samples, beside what was in force.
 type Simulation struct {
+	Policy *Policy
 	// Samples is how many there are, From and To are when the first and the last were taken.
 	Samples  int
 	From, To time.Time
@@ -21,12 +22,13 @@ type Course struct {
 // to.
 func (p *Policy) Compare(samples []Sample) Simulation {
 	if len(samples) == 0 {
-		return Simulation{}
+		return Simulation{Policy: p}
 	}
 	first, last := samples[0], samples[len(samples)-1]
 	made, lasted := p.Simulate(first.Level, samples)
 	return Simulation{
-		Samples: len(samples), From: first.At, To: last.At, Would: Course{made, lasted}, Was: courseOf(samples),
+		Policy: p, Samples: len(samples), From: first.At, To: last.At,
+		Would: Course{made, lasted}, Was: courseOf(samples),
 	}
 }
 

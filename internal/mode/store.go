@@ -50,7 +50,8 @@ type Override struct {
 	For time.Duration
 }
 
-func (o Override) validate() error {
+// Validate says what is wrong with an override.
+func (o Override) Validate() error {
 	switch {
 	case !slices.Contains([]Control{Auto, Pinned, Advise}, o.Control):
 		return problem.Invalid("/control", "has to be auto, pinned or advise")
@@ -80,7 +81,7 @@ func text(pointer, value string, maxBytes int) error {
 
 // Set puts an override in force, or ends one, in a transaction of the caller's. Every process follows.
 func Set(ctx context.Context, tx pgx.Tx, p *Policy, o Override) (State, error) {
-	if err := o.validate(); err != nil {
+	if err := o.Validate(); err != nil {
 		return State{}, err
 	}
 	locked, err := modedb.New().SystemLockMode(ctx, tx)

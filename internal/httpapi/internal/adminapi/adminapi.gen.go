@@ -100,6 +100,108 @@ func (e LivenessStatus) Valid() bool {
 	}
 }
 
+// Defines values for ModeChangeCause.
+const (
+	ModeChangeCauseController ModeChangeCause = "controller"
+	ModeChangeCauseExpiry     ModeChangeCause = "expiry"
+	ModeChangeCauseOperator   ModeChangeCause = "operator"
+	ModeChangeCausePolicy     ModeChangeCause = "policy"
+	ModeChangeCauseStart      ModeChangeCause = "start"
+)
+
+// Valid indicates whether the value is a known member of the ModeChangeCause enum.
+func (e ModeChangeCause) Valid() bool {
+	switch e {
+	case ModeChangeCauseController:
+		return true
+	case ModeChangeCauseExpiry:
+		return true
+	case ModeChangeCauseOperator:
+		return true
+	case ModeChangeCausePolicy:
+		return true
+	case ModeChangeCauseStart:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ModeControl.
+const (
+	ModeControlAdvise ModeControl = "advise"
+	ModeControlAuto   ModeControl = "auto"
+	ModeControlPinned ModeControl = "pinned"
+)
+
+// Valid indicates whether the value is a known member of the ModeControl enum.
+func (e ModeControl) Valid() bool {
+	switch e {
+	case ModeControlAdvise:
+		return true
+	case ModeControlAuto:
+		return true
+	case ModeControlPinned:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ModeName.
+const (
+	ModeNameConstrained ModeName = "constrained"
+	ModeNameFrozen      ModeName = "frozen"
+	ModeNameNormal      ModeName = "normal"
+	ModeNameProtection  ModeName = "protection"
+)
+
+// Valid indicates whether the value is a known member of the ModeName enum.
+func (e ModeName) Valid() bool {
+	switch e {
+	case ModeNameConstrained:
+		return true
+	case ModeNameFrozen:
+		return true
+	case ModeNameNormal:
+		return true
+	case ModeNameProtection:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ModeSignalName.
+const (
+	ModeSignalNameAmplification      ModeSignalName = "amplification"
+	ModeSignalNameFailureRatio       ModeSignalName = "failure_ratio"
+	ModeSignalNameOrderAgeSeconds    ModeSignalName = "order_age_seconds"
+	ModeSignalNamePoolWaitSeconds    ModeSignalName = "pool_wait_seconds"
+	ModeSignalNameSaturation         ModeSignalName = "saturation"
+	ModeSignalNameTransferAgeSeconds ModeSignalName = "transfer_age_seconds"
+)
+
+// Valid indicates whether the value is a known member of the ModeSignalName enum.
+func (e ModeSignalName) Valid() bool {
+	switch e {
+	case ModeSignalNameAmplification:
+		return true
+	case ModeSignalNameFailureRatio:
+		return true
+	case ModeSignalNameOrderAgeSeconds:
+		return true
+	case ModeSignalNamePoolWaitSeconds:
+		return true
+	case ModeSignalNameSaturation:
+		return true
+	case ModeSignalNameTransferAgeSeconds:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ReviewDecisionDecision.
 const (
 	ReviewDecisionDecisionApprove ReviewDecisionDecision = "approve"
@@ -406,10 +508,211 @@ type Liveness struct {
 // LivenessStatus defines model for Liveness.Status.
 type LivenessStatus string
 
+// ModeCause defines model for ModeCause.
+type ModeCause struct {
+	Signal ModeSignalName `json:"signal"`
+
+	// Threshold The threshold that it has passed.
+	Threshold float64 `json:"threshold"`
+	Value     float64 `json:"value"`
+}
+
+// ModeChange defines model for ModeChange.
+type ModeChange struct {
+	// Actor Who made it.
+	Actor string    `json:"actor"`
+	At    time.Time `json:"at"`
+
+	// Before `normal` does everything. `constrained` defers what nobody waits for, `protection` refuses traffic of low
+	// priority besides, and `frozen` refuses writes that are not critical.
+	Before ModeName `json:"before"`
+
+	// Cause `controller` by the signals, `operator` by a person, `expiry` since an override ran out, `policy` since
+	// the policy of the processes says another control.
+	Cause ModeChangeCause `json:"cause"`
+
+	// Control Who decides: `auto` the controller; `pinned` an operator has said which mode; `advise` the controller judges
+	// and switches nothing, and the mode is `normal`.
+	Control ModeControl `json:"control"`
+
+	// ExpiresAt When the override ends.
+	ExpiresAt time.Time `json:"expires_at,omitempty,omitzero"`
+
+	// Level `normal` does everything. `constrained` defers what nobody waits for, `protection` refuses traffic of low
+	// priority besides, and `frozen` refuses writes that are not critical.
+	Level ModeName `json:"level"`
+
+	// Mode `normal` does everything. `constrained` defers what nobody waits for, `protection` refuses traffic of low
+	// priority besides, and `frozen` refuses writes that are not critical.
+	Mode ModeName `json:"mode"`
+
+	// Policy The hash of the policy by which was judged last.
+	Policy string `json:"policy"`
+
+	// Reason Why.
+	Reason string `json:"reason"`
+
+	// Signals What the controller has seen. Empty for what no signal has caused.
+	Signals []ModeSignal `json:"signals"`
+
+	// Version Counts the changes, from 1.
+	Version int64 `json:"version"`
+}
+
+// ModeChangeCause `controller` by the signals, `operator` by a person, `expiry` since an override ran out, `policy` since
+// the policy of the processes says another control.
+type ModeChangeCause string
+
+// ModeChangeList defines model for ModeChangeList.
+type ModeChangeList struct {
+	Changes []ModeChange `json:"changes"`
+}
+
+// ModeControl Who decides: `auto` the controller; `pinned` an operator has said which mode; `advise` the controller judges
+// and switches nothing, and the mode is `normal`.
+type ModeControl string
+
+// ModeCourse defines model for ModeCourse.
+type ModeCourse struct {
+	// Seconds How long each mode lasted, in seconds.
+	Seconds  ModeSeconds  `json:"seconds"`
+	Switches []ModeSwitch `json:"switches"`
+}
+
+// ModeFollower defines model for ModeFollower.
+type ModeFollower struct {
+	// AgeSeconds How long ago it has reported, in seconds.
+	AgeSeconds float64 `json:"age_seconds"`
+
+	// Behind That it should have seen a later one.
+	Behind bool `json:"behind"`
+
+	// Follows The version that it follows by its last report.
+	Follows int64 `json:"follows"`
+
+	// Instance The process.
+	Instance string `json:"instance"`
+
+	// OtherPolicy That this is not the policy by which was judged last.
+	OtherPolicy bool `json:"other_policy"`
+
+	// Policy The hash of its policy.
+	Policy string `json:"policy"`
+}
+
+// ModeName `normal` does everything. `constrained` defers what nobody waits for, `protection` refuses traffic of low
+// priority besides, and `frozen` refuses writes that are not critical.
+type ModeName string
+
+// ModeOverride defines model for ModeOverride.
+type ModeOverride struct {
+	// Actor Who has said so.
+	Actor string `json:"actor"`
+
+	// Control Who decides: `auto` the controller; `pinned` an operator has said which mode; `advise` the controller judges
+	// and switches nothing, and the mode is `normal`.
+	Control ModeControl `json:"control"`
+
+	// ExpiresAt When it ends. Missing where there is no override.
+	ExpiresAt time.Time `json:"expires_at,omitempty,omitzero"`
+
+	// Mode `normal` does everything. `constrained` defers what nobody waits for, `protection` refuses traffic of low
+	// priority besides, and `frozen` refuses writes that are not critical.
+	Mode ModeName `json:"mode"`
+
+	// Reason Why.
+	Reason string `json:"reason"`
+
+	// Version Counts the changes of the mode.
+	Version int64 `json:"version"`
+}
+
+// ModeSeconds How long each mode lasted, in seconds.
+type ModeSeconds struct {
+	Constrained float64 `json:"constrained"`
+	Frozen      float64 `json:"frozen"`
+	Normal      float64 `json:"normal"`
+	Protection  float64 `json:"protection"`
+}
+
+// ModeSignal defines model for ModeSignal.
+type ModeSignal struct {
+	Constrained *ModeThreshold `json:"constrained,omitempty"`
+	Protection  *ModeThreshold `json:"protection,omitempty"`
+	Signal      ModeSignalName `json:"signal"`
+
+	// Value What was measured. Missing where nothing was.
+	Value *float64 `json:"value,omitempty"`
+}
+
+// ModeSignalName defines model for ModeSignalName.
+type ModeSignalName string
+
+// ModeSimulation defines model for ModeSimulation.
+type ModeSimulation struct {
+	// Control Who decides: `auto` the controller; `pinned` an operator has said which mode; `advise` the controller judges
+	// and switches nothing, and the mode is `normal`.
+	Control ModeControl `json:"control"`
+
+	// From When the first of them was taken.
+	From time.Time `json:"from,omitempty,omitzero"`
+
+	// Policy The hash of the policy.
+	Policy string `json:"policy"`
+
+	// Samples How many samples there were.
+	Samples int `json:"samples"`
+
+	// To When the last of them was taken.
+	To    time.Time  `json:"to,omitempty,omitzero"`
+	Was   ModeCourse `json:"was"`
+	Would ModeCourse `json:"would"`
+}
+
+// ModeSwitch defines model for ModeSwitch.
+type ModeSwitch struct {
+	At     time.Time   `json:"at"`
+	Causes []ModeCause `json:"causes,omitempty,omitzero"`
+
+	// From `normal` does everything. `constrained` defers what nobody waits for, `protection` refuses traffic of low
+	// priority besides, and `frozen` refuses writes that are not critical.
+	From ModeName `json:"from"`
+
+	// To `normal` does everything. `constrained` defers what nobody waits for, `protection` refuses traffic of low
+	// priority besides, and `frozen` refuses writes that are not critical.
+	To ModeName `json:"to"`
+}
+
+// ModeThreshold defines model for ModeThreshold.
+type ModeThreshold struct {
+	// Enter From where the signal speaks for the level.
+	Enter float64 `json:"enter"`
+
+	// Leave Below which it speaks for leaving it.
+	Leave float64 `json:"leave"`
+}
+
 // NewDependencyLimit defines model for NewDependencyLimit.
 type NewDependencyLimit struct {
 	// Places How many calls may be in flight over all processes together.
 	Places int `json:"places"`
+
+	// Reason Why, 1 to 500 bytes of UTF-8 without control characters, and not of blanks alone.
+	Reason string `json:"reason"`
+}
+
+// NewModeOverride defines model for NewModeOverride.
+type NewModeOverride struct {
+	// Control Who decides: `auto` the controller; `pinned` an operator has said which mode; `advise` the controller judges
+	// and switches nothing, and the mode is `normal`.
+	Control ModeControl `json:"control"`
+
+	// ExpiresInSeconds How long it lasts. It has to be there for `pinned` and `advise`, and not for `auto`.
+	ExpiresInSeconds int `json:"expires_in_seconds,omitempty,omitzero"`
+
+	// Mode `normal` does everything. `constrained` defers what nobody waits for, `protection` refuses traffic of low
+	// priority besides, and `frozen` refuses writes that are not critical.
+	Mode ModeName `json:"mode,omitempty,omitzero"`
 
 	// Reason Why, 1 to 500 bytes of UTF-8 without control characters, and not of blanks alone.
 	Reason string `json:"reason"`
@@ -572,6 +875,55 @@ type RiskPostureList struct {
 	Postures []RiskPosture `json:"postures"`
 }
 
+// ServiceMode defines model for ServiceMode.
+type ServiceMode struct {
+	// Actor Who made the latest change.
+	Actor string `json:"actor"`
+
+	// Control Who decides: `auto` the controller; `pinned` an operator has said which mode; `advise` the controller judges
+	// and switches nothing, and the mode is `normal`.
+	Control ModeControl `json:"control"`
+
+	// ExpiresAt When the override ends. Missing where there is none.
+	ExpiresAt time.Time `json:"expires_at,omitempty,omitzero"`
+
+	// Followers The processes that have reported in the last minute, in the order of their names.
+	Followers []ModeFollower `json:"followers"`
+
+	// Level `normal` does everything. `constrained` defers what nobody waits for, `protection` refuses traffic of low
+	// priority besides, and `frozen` refuses writes that are not critical.
+	Level ModeName `json:"level"`
+
+	// LevelSince Since when the controller judges this level.
+	LevelSince time.Time `json:"level_since"`
+
+	// Mode `normal` does everything. `constrained` defers what nobody waits for, `protection` refuses traffic of low
+	// priority besides, and `frozen` refuses writes that are not critical.
+	Mode ModeName `json:"mode"`
+
+	// Now The time by the clock that all the others are by.
+	Now time.Time `json:"now"`
+
+	// OwnPolicy The hash of the policy of this process, of which the thresholds are.
+	OwnPolicy string `json:"own_policy"`
+
+	// Policy The hash of the policy by which was judged last. Empty if nobody has yet.
+	Policy string `json:"policy"`
+
+	// Reason Why.
+	Reason string `json:"reason"`
+
+	// SampledAt When the signals were measured.
+	SampledAt time.Time    `json:"sampled_at,omitempty,omitzero"`
+	Signals   []ModeSignal `json:"signals"`
+
+	// Since Since when it is in force. What has never been otherwise began in 1970.
+	Since time.Time `json:"since"`
+
+	// Version Counts the changes.
+	Version int64 `json:"version"`
+}
+
 // Status defines model for Status.
 type Status struct {
 	Checks []ReadinessCheck `json:"checks"`
@@ -581,6 +933,10 @@ type Status struct {
 
 	// Instance The process that answers.
 	Instance string `json:"instance"`
+
+	// Mode `normal` does everything. `constrained` defers what nobody waits for, `protection` refuses traffic of low
+	// priority besides, and `frozen` refuses writes that are not critical.
+	Mode ModeName `json:"mode"`
 
 	// Overall The worst severity of the conditions, or `ok` where none holds.
 	Overall StatusOverall `json:"overall"`
@@ -642,6 +998,21 @@ type ListDeadLettersParams struct {
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
+// ListModeChangesParams defines parameters for ListModeChanges.
+type ListModeChangesParams struct {
+	// Before Changes before this version. Without it they are the latest.
+	Before *int64 `form:"before,omitempty" json:"before,omitempty"`
+
+	// Limit How many to return at most.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// SimulateModeParams defines parameters for SimulateMode.
+type SimulateModeParams struct {
+	// SinceSeconds How far back to begin.
+	SinceSeconds *int `form:"since_seconds,omitempty" json:"since_seconds,omitempty"`
+}
+
 // ListReviewsParams defines parameters for ListReviews.
 type ListReviewsParams struct {
 	// Limit How many to return at most.
@@ -671,6 +1042,18 @@ type ServerInterface interface {
 	// SetDependencyLimit Set the limit of a dependency
 	// (PUT /admin/v1/dependencies/{dependency}/limit)
 	SetDependencyLimit(w http.ResponseWriter, r *http.Request, dependency DependencyName)
+	// GetMode Read the mode of the service
+	// (GET /admin/v1/mode)
+	GetMode(w http.ResponseWriter, r *http.Request)
+	// ListModeChanges List changes of the mode
+	// (GET /admin/v1/mode/history)
+	ListModeChanges(w http.ResponseWriter, r *http.Request, params ListModeChangesParams)
+	// SetModeOverride Override the mode, or end an override
+	// (PUT /admin/v1/mode/override)
+	SetModeOverride(w http.ResponseWriter, r *http.Request)
+	// SimulateMode Try the policy on what was measured
+	// (GET /admin/v1/mode/simulation)
+	SimulateMode(w http.ResponseWriter, r *http.Request, params SimulateModeParams)
 	// GetOutbox Read how far the way out of events is behind
 	// (GET /admin/v1/outbox)
 	GetOutbox(w http.ResponseWriter, r *http.Request)
@@ -728,6 +1111,30 @@ func (_ Unimplemented) ListDependencies(w http.ResponseWriter, r *http.Request) 
 // SetDependencyLimit Set the limit of a dependency
 // (PUT /admin/v1/dependencies/{dependency}/limit)
 func (_ Unimplemented) SetDependencyLimit(w http.ResponseWriter, r *http.Request, dependency DependencyName) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// GetMode Read the mode of the service
+// (GET /admin/v1/mode)
+func (_ Unimplemented) GetMode(w http.ResponseWriter, r *http.Request) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ListModeChanges List changes of the mode
+// (GET /admin/v1/mode/history)
+func (_ Unimplemented) ListModeChanges(w http.ResponseWriter, r *http.Request, params ListModeChangesParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// SetModeOverride Override the mode, or end an override
+// (PUT /admin/v1/mode/override)
+func (_ Unimplemented) SetModeOverride(w http.ResponseWriter, r *http.Request) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// SimulateMode Try the policy on what was measured
+// (GET /admin/v1/mode/simulation)
+func (_ Unimplemented) SimulateMode(w http.ResponseWriter, r *http.Request, params SimulateModeParams) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -876,6 +1283,113 @@ func (siw *ServerInterfaceWrapper) SetDependencyLimit(w http.ResponseWriter, r *
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.SetDependencyLimit(w, r, dependency)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetMode operation middleware
+func (siw *ServerInterfaceWrapper) GetMode(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetMode(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListModeChanges operation middleware
+func (siw *ServerInterfaceWrapper) ListModeChanges(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListModeChangesParams
+
+	// ------------- Optional query parameter "before" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "before", r.URL.Query(), &params.Before, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "before"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "before", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListModeChanges(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// SetModeOverride operation middleware
+func (siw *ServerInterfaceWrapper) SetModeOverride(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.SetModeOverride(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// SimulateMode operation middleware
+func (siw *ServerInterfaceWrapper) SimulateMode(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params SimulateModeParams
+
+	// ------------- Optional query parameter "since_seconds" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "since_seconds", r.URL.Query(), &params.SinceSeconds, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "since_seconds"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "since_seconds", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.SimulateMode(w, r, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -1326,6 +1840,18 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 		r.Put(options.BaseURL+"/admin/v1/dependencies/{dependency}/limit", wrapper.SetDependencyLimit)
 	})
 	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/admin/v1/mode", wrapper.GetMode)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/admin/v1/mode/history", wrapper.ListModeChanges)
+	})
+	r.Group(func(r chi.Router) {
+		r.Put(options.BaseURL+"/admin/v1/mode/override", wrapper.SetModeOverride)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/admin/v1/mode/simulation", wrapper.SimulateMode)
+	})
+	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/admin/v1/outbox", wrapper.GetOutbox)
 	})
 	r.Group(func(r chi.Router) {
@@ -1479,6 +2005,169 @@ type SetDependencyLimitdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response SetDependencyLimitdefaultApplicationProblemPlusJSONResponse) VisitSetDependencyLimitResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetModeRequestObject struct {
+}
+
+type GetModeResponseObject interface {
+	VisitGetModeResponse(w http.ResponseWriter) error
+}
+
+type GetMode200JSONResponse ServiceMode
+
+func (response GetMode200JSONResponse) VisitGetModeResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetModedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetModedefaultApplicationProblemPlusJSONResponse) VisitGetModeResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListModeChangesRequestObject struct {
+	Params ListModeChangesParams
+}
+
+type ListModeChangesResponseObject interface {
+	VisitListModeChangesResponse(w http.ResponseWriter) error
+}
+
+type ListModeChanges200JSONResponse ModeChangeList
+
+func (response ListModeChanges200JSONResponse) VisitListModeChangesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListModeChangesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListModeChangesdefaultApplicationProblemPlusJSONResponse) VisitListModeChangesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetModeOverrideRequestObject struct {
+	Body io.Reader
+}
+
+type SetModeOverrideResponseObject interface {
+	VisitSetModeOverrideResponse(w http.ResponseWriter) error
+}
+
+type SetModeOverride200ResponseHeaders struct {
+	IdempotentReplayed string
+}
+
+type SetModeOverride200JSONResponse struct {
+	Body    ModeOverride
+	Headers SetModeOverride200ResponseHeaders
+}
+
+func (response SetModeOverride200JSONResponse) VisitSetModeOverrideResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Idempotent-Replayed", fmt.Sprint(response.Headers.IdempotentReplayed))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetModeOverridedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response SetModeOverridedefaultApplicationProblemPlusJSONResponse) VisitSetModeOverrideResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SimulateModeRequestObject struct {
+	Params SimulateModeParams
+}
+
+type SimulateModeResponseObject interface {
+	VisitSimulateModeResponse(w http.ResponseWriter) error
+}
+
+type SimulateMode200JSONResponse ModeSimulation
+
+func (response SimulateMode200JSONResponse) VisitSimulateModeResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SimulateModedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response SimulateModedefaultApplicationProblemPlusJSONResponse) VisitSimulateModeResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -2010,6 +2699,18 @@ type StrictServerInterface interface {
 	// SetDependencyLimit Set the limit of a dependency
 	// (PUT /admin/v1/dependencies/{dependency}/limit)
 	SetDependencyLimit(ctx context.Context, request SetDependencyLimitRequestObject) (SetDependencyLimitResponseObject, error)
+	// GetMode Read the mode of the service
+	// (GET /admin/v1/mode)
+	GetMode(ctx context.Context, request GetModeRequestObject) (GetModeResponseObject, error)
+	// ListModeChanges List changes of the mode
+	// (GET /admin/v1/mode/history)
+	ListModeChanges(ctx context.Context, request ListModeChangesRequestObject) (ListModeChangesResponseObject, error)
+	// SetModeOverride Override the mode, or end an override
+	// (PUT /admin/v1/mode/override)
+	SetModeOverride(ctx context.Context, request SetModeOverrideRequestObject) (SetModeOverrideResponseObject, error)
+	// SimulateMode Try the policy on what was measured
+	// (GET /admin/v1/mode/simulation)
+	SimulateMode(ctx context.Context, request SimulateModeRequestObject) (SimulateModeResponseObject, error)
 	// GetOutbox Read how far the way out of events is behind
 	// (GET /admin/v1/outbox)
 	GetOutbox(ctx context.Context, request GetOutboxRequestObject) (GetOutboxResponseObject, error)
@@ -2158,6 +2859,108 @@ func (sh *strictHandler) SetDependencyLimit(w http.ResponseWriter, r *http.Reque
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(SetDependencyLimitResponseObject); ok {
 		if err := validResponse.VisitSetDependencyLimitResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetMode operation middleware
+func (sh *strictHandler) GetMode(w http.ResponseWriter, r *http.Request) {
+	var request GetModeRequestObject
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetMode(ctx, request.(GetModeRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetMode")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetModeResponseObject); ok {
+		if err := validResponse.VisitGetModeResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListModeChanges operation middleware
+func (sh *strictHandler) ListModeChanges(w http.ResponseWriter, r *http.Request, params ListModeChangesParams) {
+	var request ListModeChangesRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListModeChanges(ctx, request.(ListModeChangesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListModeChanges")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListModeChangesResponseObject); ok {
+		if err := validResponse.VisitListModeChangesResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// SetModeOverride operation middleware
+func (sh *strictHandler) SetModeOverride(w http.ResponseWriter, r *http.Request) {
+	var request SetModeOverrideRequestObject
+
+	request.Body = r.Body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.SetModeOverride(ctx, request.(SetModeOverrideRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "SetModeOverride")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(SetModeOverrideResponseObject); ok {
+		if err := validResponse.VisitSetModeOverrideResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// SimulateMode operation middleware
+func (sh *strictHandler) SimulateMode(w http.ResponseWriter, r *http.Request, params SimulateModeParams) {
+	var request SimulateModeRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.SimulateMode(ctx, request.(SimulateModeRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "SimulateMode")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(SimulateModeResponseObject); ok {
+		if err := validResponse.VisitSimulateModeResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {
