@@ -38,6 +38,15 @@ type dashboard struct {
 
 func seen(expr, legend string) query { return query{expr, legend} }
 
+// signal is a panel of what the controller of the modes sees, with where it speaks for a level.
+func signal(title, unit, name string) panel {
+	of := `{signal="` + name + `"}`
+	return panel{title, unit, "Below where it speaks for constrained.", []query{
+		seen("max(holdfast_mode_signal"+of+")", "now"),
+		seen("max by (level) (holdfast_mode_threshold"+of+")", "{{level}} from"),
+	}}
+}
+
 // budgetLeft is how much of an objective's budget of 30 days is left.
 func budgetLeft(ratio, allowed string) string { return "1 - " + ratio + " / " + allowed }
 
@@ -171,6 +180,33 @@ var dashboards = []dashboard{
 			seen("sum by (combiner) (rate(holdfast_group_commit_batch_items_sum[1m])) / "+
 				"(sum by (combiner) (rate(holdfast_group_commit_batch_items_count[1m])) > 0)",
 				"{{combiner}}"),
+		}},
+	}},
+	{"modes.json", "holdfast-modes", "Holdfast: modes", []panel{
+		{"Mode in force", "short", "normal. Processes that differ make two lines at 1.", []query{
+			seen("max by (mode) (holdfast_mode)", "{{mode}}"),
+		}},
+		{"Level that is judged", "short", "It is the mode unless an operator has said otherwise.", []query{
+			seen("max by (level) (holdfast_mode_level)", "{{level}}"),
+		}},
+		{"Switches", "short", "In the last hour. Many of them: the policy is too nervous.", []query{
+			seen("max by (mode, by) (increase(holdfast_mode_switches_total[1h]))", "to {{mode}} by {{by}}"),
+		}},
+		signal("Age of the most urgent transfer", "s", "transfer_age_seconds"),
+		signal("Age of the most urgent order", "s", "order_age_seconds"),
+		signal("Demand for each place at a dependency", "none", "saturation"),
+		signal("Attempts for each first one", "none", "amplification"),
+		signal("Wait for a connection to the database", "s", "pool_wait_seconds"),
+		signal("Requests that failed", "percentunit", "failure_ratio"),
+		{"Refused at once, by reason", "reqps", "mode is on purpose, and is no failure.", []query{
+			seen("sum by (reason) (rate(holdfast_requests_shed_total[1m]))", "{{reason}}"),
+		}},
+		{"Age of what may be deferred", "s", "It grows while deferred, and goes down afterwards.", []query{
+			seen(`max(holdfast_ready_age_seconds{queue="notification_api"})`, "notifications"),
+			seen("max by (sink) (holdfast_sink_lag_seconds)", "sink {{sink}}"),
+		}},
+		{"Could not read the mode for", "s", "Below a second. It keeps the mode that it has.", []query{
+			seen("max by (instance) (holdfast_mode_blind_seconds)", "{{instance}}"),
 		}},
 	}},
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
+	"example.com/holdfast/internal/mode"
 	"example.com/holdfast/internal/order"
 	"example.com/holdfast/internal/telemetry"
 	"example.com/holdfast/internal/transfer"
@@ -172,4 +173,23 @@ func TestLabelsHaveTheValuesOfTheProgram(t *testing.T) {
 		transfer.ReasonAttempts, transfer.ReasonDeadline, transfer.ReasonPayoutRefused, transfer.ReasonPoison,
 	}, valuesOf(t, "terminal_failures_total", "reason"))
 	require.Equal(t, []string{order.Subscription().Consumer}, valuesOf(t, "inbox_lag_seconds", "consumer"))
+}
+
+func TestLabelsOfTheModeHaveItsValues(t *testing.T) {
+	t.Parallel()
+	require.ElementsMatch(t, mode.Modes(), namesAs[mode.Mode](valuesOf(t, "mode", "mode")))
+	require.ElementsMatch(t, mode.Modes(), namesAs[mode.Mode](valuesOf(t, "mode_switches_total", "mode")))
+	require.ElementsMatch(t, mode.Levels(), namesAs[mode.Mode](valuesOf(t, "mode_level", "level")))
+	require.ElementsMatch(t, mode.Levels()[1:], namesAs[mode.Mode](valuesOf(t, "mode_threshold", "level")))
+	for _, metric := range []string{"mode_signal", "mode_threshold"} {
+		require.ElementsMatch(t, mode.Signals(), namesAs[mode.Signal](valuesOf(t, metric, "signal")))
+	}
+}
+
+func namesAs[Name ~string](values []string) []Name {
+	names := make([]Name, len(values))
+	for i, v := range values {
+		names[i] = Name(v)
+	}
+	return names
 }

@@ -66,6 +66,7 @@ func NewEnv(cfg config.Config, version string) (Env, error) {
 	metrics.Build(version, runtime.Version())
 	metrics.WatchConditions(wrong.active)
 	current := mode.NewCurrent(policy, time.Now)
+	metrics.WatchMode(func() telemetry.Mode { return modeShown(current) })
 	wrong.add(func() []condition.Active { return modeConditions(current.State()) })
 	return Env{
 		Instance: host + "-" + id.String(), Host: host, Version: version, Metrics: metrics, Now: time.Now,

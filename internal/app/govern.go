@@ -11,6 +11,7 @@ import (
 	"example.com/holdfast/internal/jobqueue"
 	"example.com/holdfast/internal/mode"
 	"example.com/holdfast/internal/outbox"
+	"example.com/holdfast/internal/telemetry"
 )
 
 // newGovernor makes what follows the mode of the service and takes part in judging it. A process has one,
@@ -19,8 +20,41 @@ func newGovernor(pool *pgxpool.Pool, env Env, s *sampler, bell *outbox.Bell) *mo
 	return &mode.Governor{
 		Instance: env.Instance, Pool: pool, Current: env.mode, Log: env.Log, Now: env.Now,
 		Measure: func() mode.Report { return env.tally.report(env.doors.look()) },
+		Told:    env.countSwitch,
 		Ages:    s.signals, Rung: func() <-chan struct{} { return bell.On(mode.Channel) },
 	}
+}
+
+// countSwitch counts a switch that the process has seen happen: what it finds when it begins is none.
+func (e Env) countSwitch(from, to mode.State) {
+	if from.Version == 0 || from.Mode == to.Mode {
+		return
+	}
+	by := telemetry.ByOperator
+	if to.Actor == mode.Controller {
+		by = telemetry.ByController
+	}
+	e.Metrics.ModeSwitched(string(to.Mode), by)
+}
+
+// modeShown is the mode of a process as its metrics show it.
+func modeShown(current *mode.Current) telemetry.Mode {
+	s, p := current.State(), current.Policy()
+	shown := telemetry.Mode{
+		Mode: string(s.Mode), Level: string(s.Level), Policy: p.Hash(), Blind: current.Blind().Seconds(),
+		Thresholds: make(map[[2]string]float64), Signals: make(map[string]float64),
+	}
+	for level, thresholds := range p.Levels {
+		for signal, t := range thresholds {
+			shown.Thresholds[[2]string{string(signal), string(level)}] = t.Enter
+		}
+	}
+	if latest, ok := current.Latest(); ok {
+		for signal, value := range latest.Values {
+			shown.Signals[string(signal)] = value
+		}
+	}
+	return shown
 }
 
 // signals are those that stand in the database, or false if they were not seen lately.

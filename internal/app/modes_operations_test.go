@@ -2,6 +2,7 @@ package app_test
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -60,6 +61,19 @@ func TestAnOverrideIsFollowedByARunningSystemAndNoModeRefusesTheNext(t *testing.
 		}
 		return len(m.Followers) > 0 && behind == 0
 	}, followed, followed/100)
+	var metrics string
+	require.Eventually(t, func() bool { // a sample is taken every five seconds
+		metrics = answer[string](t, s.asOperator(t, http.MethodGet, "/metrics", ""), http.StatusOK)
+		return strings.Contains(metrics, `holdfast_mode_signal{signal="saturation"} `)
+	}, followed, followed/100)
+	for _, series := range []string{
+		`holdfast_mode{mode="frozen"} 1`, `holdfast_mode{mode="normal"} 0`,
+		`holdfast_mode_level{level="normal"} 1`,
+		`holdfast_mode_switches_total{by="operator",mode="frozen"} 1`, "holdfast_mode_blind_seconds ",
+		`holdfast_mode_threshold{level="protection",signal="failure_ratio"} 0.1`,
+	} {
+		require.Contains(t, metrics, "\n"+series)
+	}
 	body = `{"control":"auto","reason":"over"}`
 	answer[string](t, s.asOperator(t, http.MethodPut, override, body), http.StatusOK)
 	require.Eventually(t, func() bool { return told().Mode == "normal" }, followed, followed/1000)

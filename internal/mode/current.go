@@ -1,10 +1,13 @@
 package mode
 
 import (
+	"context"
+	"fmt"
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
+	"example.com/holdfast/internal/mode/internal/modedb"
 	"example.com/holdfast/internal/problem"
 	"example.com/holdfast/internal/tenancy"
 )
@@ -14,7 +17,11 @@ type Current struct {
 	policy *Policy
 	now    func() time.Time
 	last   atomic.Pointer[reading]
+	sample atomic.Pointer[Sample]
 }
+
+// latestMax is how old the latest sample may be that is told as what is so now.
+const latestMax = time.Minute
 
 // reading is what was read when, by our clock.
 type reading struct {
@@ -43,6 +50,31 @@ func (c *Current) Blind() time.Duration { return c.now().Sub(c.last.Load().at) }
 
 // follow puts what was read in force, and says what was before it.
 func (c *Current) follow(s State, at time.Time) State { return c.last.Swap(&reading{s, at}).State }
+
+// see reads the sample that was judged last.
+func (c *Current) see(ctx context.Context, db modedb.DBTX) error {
+	found, err := modedb.New().SystemGetSample(ctx, db, c.State().judgedAt)
+	if err != nil {
+		return fmt.Errorf("read latest sample: %w", err)
+	}
+	for _, row := range found {
+		s, err := sampleOf(row)
+		if err != nil {
+			return err
+		}
+		c.sample.Store(&s)
+	}
+	return nil
+}
+
+// Latest is the latest sample, or false where there is none of the last minute.
+func (c *Current) Latest() (Sample, bool) {
+	s, r := c.sample.Load(), c.last.Load()
+	if s == nil || r.Now.Add(c.now().Sub(r.at)).Sub(s.At) > latestMax {
+		return Sample{}, false
+	}
+	return *s, true
+}
 
 // Share is the part of its places that a flow has now; see Policy.Share.
 func (c *Current) Share(f Flow) float64 {

@@ -119,9 +119,17 @@ func (g *Governor) follow(ctx context.Context) error {
 		return err
 	}
 	before := g.Current.follow(now, at)
-	if before.Version == now.Version {
+	if before.Version != now.Version {
+		g.tell(ctx, before, now)
+	}
+	if before.judgedAt.Equal(now.judgedAt) {
 		return nil
 	}
+	return g.Current.see(ctx, g.Pool)
+}
+
+// tell says that another version is followed now.
+func (g *Governor) tell(ctx context.Context, before, now State) {
 	g.Log.InfoContext(ctx, "the mode is followed", slog.String("mode", string(now.Mode)),
 		slog.String("judged", string(now.Level)), slog.String("control", string(now.Control)),
 		slog.Int64("version", now.Version), slog.String("actor", now.Actor),
@@ -129,7 +137,6 @@ func (g *Governor) follow(ctx context.Context) error {
 	if g.Told != nil {
 		g.Told(before, now)
 	}
-	return nil
 }
 
 // report tells the others what was measured here.

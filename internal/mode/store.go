@@ -266,9 +266,9 @@ func Samples(ctx context.Context, db modedb.DBTX, back time.Duration) ([]Sample,
 			return nil, fmt.Errorf("read samples: %w", err)
 		}
 		for _, s := range page {
-			sample := Sample{At: s.At, Level: Mode(s.Level), Mode: Mode(s.Mode)}
-			if err := json.Unmarshal(s.Signals, &sample.Values); err != nil {
-				return nil, fmt.Errorf("read sample of %s: %w", s.At.Format(time.RFC3339), err)
+			sample, err := sampleOf(s)
+			if err != nil {
+				return nil, err
 			}
 			all, after = append(all, sample), s.At
 		}
@@ -276,6 +276,14 @@ func Samples(ctx context.Context, db modedb.DBTX, back time.Duration) ([]Sample,
 			return all, nil
 		}
 	}
+}
+
+func sampleOf(s modedb.ModeSamples) (Sample, error) {
+	sample := Sample{At: s.At, Level: Mode(s.Level), Mode: Mode(s.Mode)}
+	if err := json.Unmarshal(s.Signals, &sample.Values); err != nil {
+		return Sample{}, fmt.Errorf("read sample of %s: %w", s.At.Format(time.RFC3339), err)
+	}
+	return sample, nil
 }
 
 // CleanUp removes a batch of samples and reports that are too old.

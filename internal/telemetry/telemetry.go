@@ -27,6 +27,7 @@ type Metrics struct {
 	callMetrics
 	requestMetrics
 	eventMetrics
+	modeMetrics
 
 	catalogue catalogue
 	build     *prometheus.GaugeVec
@@ -46,6 +47,7 @@ func New() *Metrics {
 	m.callMetrics = newCallMetrics(c)
 	m.requestMetrics = newRequestMetrics(c)
 	m.eventMetrics = newEventMetrics(c)
+	m.modeMetrics = newModeMetrics(c)
 	m.watched = newWatched(c)
 	return m
 }

@@ -272,3 +272,39 @@ func TestABuildSaysWhatRuns(t *testing.T) {
 	require.Equal(t, []string{"go1.26", "v1.2.3"},
 		[]string{series[0].GetLabel()[0].GetValue(), series[0].GetLabel()[1].GetValue()})
 }
+
+func TestTheModeIsShownAsOneOfAll(t *testing.T) {
+	t.Parallel()
+	m := telemetry.New()
+	require.Empty(t, gather(t, m)["holdfast_mode"].GetMetric(), "nobody knows")
+	m.WatchMode(func() telemetry.Mode {
+		return telemetry.Mode{
+			Mode: "frozen", Level: "constrained", Policy: "abc", Blind: 1.5,
+			Thresholds: map[[2]string]float64{{"saturation", "constrained"}: 0.95},
+			Signals:    map[string]float64{"saturation": 1.25},
+		}
+	})
+	m.ModeSwitched("frozen", telemetry.ByOperator)
+	got := gather(t, m)
+	set := func(name, label string) []string {
+		var all []string
+		for _, series := range got[name].GetMetric() {
+			for _, l := range series.GetLabel() {
+				if l.GetName() == label && series.GetGauge().GetValue() == 1 {
+					all = append(all, l.GetValue())
+				}
+			}
+		}
+		return all
+	}
+	require.Len(t, got["holdfast_mode"].GetMetric(), 4)
+	require.Len(t, got["holdfast_mode_level"].GetMetric(), 3)
+	require.Equal(t, []string{"frozen"}, set("holdfast_mode", "mode"))
+	require.Equal(t, []string{"constrained"}, set("holdfast_mode_level", "level"))
+	require.Equal(t, []string{"abc"}, set("holdfast_mode_policy_info", "policy"))
+	value := func(name string) float64 { return got[name].GetMetric()[0].GetGauge().GetValue() }
+	require.InDelta(t, 1.5, value("holdfast_mode_blind_seconds"), 0)
+	require.InDelta(t, 0.95, value("holdfast_mode_threshold"), 0)
+	require.InDelta(t, 1.25, value("holdfast_mode_signal"), 0)
+	require.InDelta(t, 1, got["holdfast_mode_switches_total"].GetMetric()[0].GetCounter().GetValue(), 0)
+}

@@ -24,11 +24,13 @@ type Dependency struct {
 type watched struct {
 	inFlight, waiting, limit, most, breaker, saturated, condition *prometheus.Desc
 	lookGauges                                                    lookGauges
+	modeGauges                                                    modeGauges
 
 	mu           sync.Mutex
 	dependencies []func() Dependency
 	conditions   []func() []condition.Active
 	look         func() Look
+	mode         func() Mode
 }
 
 // newWatched declares the gauges and has them collected.
@@ -50,7 +52,7 @@ func newWatched(c *catalogue) *watched {
 		condition: c.watch("condition_active",
 			"1 for each declared condition that holds; those that do not are absent.", conditionLabel(),
 			Label{Name: "subject", Bound: "what a condition may hold for: a dependency, a queue, a kind"}),
-		lookGauges: newLookGauges(c),
+		lookGauges: newLookGauges(c), modeGauges: newModeGauges(c),
 	}
 	c.registry.MustRegister(w)
 	return w
@@ -58,7 +60,7 @@ func newWatched(c *catalogue) *watched {
 
 // Describe names what Collect sends.
 func (w *watched) Describe(to chan<- *prometheus.Desc) {
-	for _, desc := range append(w.lookGauges.all(),
+	for _, desc := range append(append(w.lookGauges.all(), w.modeGauges.all()...),
 		w.inFlight, w.waiting, w.limit, w.most, w.breaker, w.saturated, w.condition) {
 		to <- desc
 	}
@@ -84,6 +86,9 @@ func (w *watched) Collect(to chan<- prometheus.Metric) {
 	}
 	if w.look != nil {
 		w.lookGauges.collect(w.look(), gauge)
+	}
+	if w.mode != nil {
+		w.modeGauges.collect(w.mode(), gauge)
 	}
 }
 

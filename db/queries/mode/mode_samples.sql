@@ -7,6 +7,10 @@ ON CONFLICT (at) DO NOTHING;
 -- name: SystemListSamples :many
 SELECT s.* FROM mode_samples s WHERE s.at > @after ORDER BY s.at LIMIT @page_size;
 
+-- SystemGetSample reads the sample of a time, if it is still there.
+-- name: SystemGetSample :many
+SELECT s.* FROM mode_samples s WHERE s.at = @at;
+
 -- SystemSampleTime is so long ago, by Postgres's clock.
 -- name: SystemSampleTime :one
 SELECT (clock_timestamp() - @back::interval)::timestamptz AS at;

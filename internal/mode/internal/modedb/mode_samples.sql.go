@@ -32,6 +32,36 @@ func (q *Queries) SystemDeleteSamples(ctx context.Context, db DBTX, arg SystemDe
 	return result.RowsAffected(), nil
 }
 
+const SystemGetSample = `-- name: SystemGetSample :many
+SELECT s.at, s.level, s.mode, s.signals FROM mode_samples s WHERE s.at = $1
+`
+
+// SystemGetSample reads the sample of a time, if it is still there.
+func (q *Queries) SystemGetSample(ctx context.Context, db DBTX, at time.Time) ([]ModeSamples, error) {
+	rows, err := db.Query(ctx, SystemGetSample, at)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ModeSamples
+	for rows.Next() {
+		var i ModeSamples
+		if err := rows.Scan(
+			&i.At,
+			&i.Level,
+			&i.Mode,
+			&i.Signals,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const SystemInsertSample = `-- name: SystemInsertSample :exec
 INSERT INTO mode_samples (at, level, mode, signals) VALUES ($1, $2, $3, $4)
 ON CONFLICT (at) DO NOTHING
