@@ -202,7 +202,8 @@ func TestADeferredSinkLetsGoAndGoesOnLater(t *testing.T) {
 	relaying(t, b.pool)
 	var deferred atomic.Bool
 	got := make(chan int32, 10)
-	sinkingBy(t, b.pool, func(s *outbox.Sink) { s.Deferred = deferred.Load }, func(events []outbox.Logged) error {
+	be := func(s *outbox.Sink) { s.Deferred = deferred.Load }
+	sinkingBy(t, b.pool, be, func(events []outbox.Logged) error {
 		for _, e := range events {
 			got <- e.Seq
 		}
