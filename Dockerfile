@@ -8,6 +8,7 @@ ARG GO_IMAGE=golang:1.26.8-bookworm
 # The compiler runs on the builder's own platform and compiles for the target's. Without BuildKit neither is
 # set, and both are this machine's.
 FROM --platform=${BUILDPLATFORM:-linux} ${GO_IMAGE} AS build
+LABEL com.example.holdfast.stage=build
 WORKDIR /src
 # Where modules come from; unset, Go's own defaults.
 ARG GOPROXY

@@ -13,6 +13,9 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 PULL_MAX=120 # seconds that one pull may take
+STAND_IN=com.example.holdfast.stand-in
+SUM=com.example.holdfast.go-sum # which modules are in a stand-in
+sum=$(cat go.mod go.sum | sha256sum | cut -c 1-16)
 
 say() { printf '%s\n' "stand-ins: $*" >&2; }
 die() {
@@ -29,7 +32,13 @@ names() {
 # wanted are those that come up without a profile.
 wanted() { names | grep -E '^(golang|postgres):'; }
 
-have() { docker image inspect "$1" >/dev/null 2>&1; }
+label() { docker image inspect -f "{{index .Config.Labels \"$2\"}}" "$1" 2>/dev/null; }
+
+# have says whether an image is here. A stand-in that lacks modules which go.mod names by now does not count.
+have() {
+    docker image inspect "$1" >/dev/null 2>&1 || return 1
+    [ "$(label "$1" "$SUM")" = "$sum" ] || [ "$(label "$1" "$SUM")" = "" ]
+}
 
 pulled() {
     [ "${PULL:-}" != never ] && timeout "$PULL_MAX" docker pull -q "$1" >/dev/null 2>"$work/pull.err"
@@ -62,7 +71,8 @@ debian() {
 import() {
     local name=$1 root=$2 changes=()
     shift 2
-    for c in "$@" "LABEL com.example.holdfast.stand-in=true"; do changes+=(--change "$c"); done
+    for c in "$@" "LABEL $STAND_IN=true"; do changes+=(--change "$c"); done
+    docker rmi "$name" >/dev/null 2>&1 || true # the one before
     tar -C "$root" -c . | docker import "${changes[@]}" - "$name" >/dev/null
 }
 
@@ -100,7 +110,7 @@ golang() {
     mkdir -p "$root/go/pkg"
     mv "$work/modules" "$root/go/pkg/mod"
     import "$1" "$root" 'ENV PATH=/go/bin:/usr/local/go/bin:/usr/local/bin:/usr/bin:/bin' 'ENV GOPATH=/go' \
-        'ENV GOTOOLCHAIN=local' 'WORKDIR /go' 'CMD ["bash"]'
+        'ENV GOTOOLCHAIN=local' 'WORKDIR /go' "LABEL $SUM=$sum" 'CMD ["bash"]'
 }
 
 # Prometheus and its Alertmanager, from one Debian.
@@ -138,7 +148,7 @@ trap 'rm -rf "$work"' EXIT
 if [ $# = 0 ]; then mapfile -t images < <(wanted); else images=("$@"); fi
 for image in "${images[@]}"; do
     if have "$image"; then continue; fi
-    say "$image is not here"
+    say "$image is not here, or is a stand-in without a module"
     if pulled "$image"; then continue; fi
     say "it cannot be pulled; building a stand-in"
     [ "$(id -u)" = 0 ] || die "a stand-in is built as root"
