@@ -97,7 +97,7 @@ postgres() {
 }
 
 # The golang image: this machine's toolchain, and the modules of go.mod, so that `go mod download` has
-# everything and a build needs no network.
+# everything and a build needs no network. What they compile to is cached, as a cache mount does it elsewhere.
 golang() {
     local root=$work/golang
     debian "$root" ca-certificates
@@ -109,6 +109,8 @@ golang() {
     GOPROXY=$proxy GOMODCACHE=$work/modules GOFLAGS=-modcacherw go mod download
     mkdir -p "$root/go/pkg"
     mv "$work/modules" "$root/go/pkg/mod"
+    GOMODCACHE=$root/go/pkg/mod GOCACHE=$root/root/.cache/go-build CGO_ENABLED=0 \
+        go build -trimpath -buildvcs=false -o "$work/discarded/" ./cmd/... ./loadtest/simdep/cmd/simdep
     import "$1" "$root" 'ENV PATH=/go/bin:/usr/local/go/bin:/usr/local/bin:/usr/bin:/bin' 'ENV GOPATH=/go' \
         'ENV GOTOOLCHAIN=local' 'WORKDIR /go' "LABEL $SUM=$sum" 'CMD ["bash"]'
 }

@@ -2,8 +2,8 @@
 // cuts off and restarts them, and then holds what is stored to what was promised.
 //
 // It is a module of its own, so that nobody who builds Holdfast gets its libraries, and it knows Holdfast as
-// a stranger does: by images, HTTP and SQL. `make check-containers` builds the images and runs it; where there
-// is no engine, or no image, it is skipped and says so.
+// a stranger does: by images, HTTP and SQL. `make check-containers` builds the images and runs it; where
+// there is no engine, or no image, it is skipped and says so.
 package containers_test
 
 import (
