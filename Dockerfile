@@ -11,16 +11,11 @@ FROM --platform=${BUILDPLATFORM:-linux} ${GO_IMAGE} AS build
 LABEL com.example.holdfast.stage=build
 WORKDIR /src
 # Where modules come from; unset, Go's own defaults.
-ARG GOPROXY
-ARG GOSUMDB
-ARG GONOSUMDB
-ARG GOPRIVATE
+ARG GOPROXY GOSUMDB GONOSUMDB GOPRIVATE
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-ARG TARGETOS
-ARG TARGETARCH
-ARG VERSION=unstamped
+ARG TARGETOS TARGETARCH VERSION=unstamped
 RUN module=$(go list -m) && \
     CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -buildvcs=false \
     -ldflags "-s -w -X $module/internal/app.stamp=$VERSION" \

@@ -102,8 +102,8 @@ golang() {
     local root=$work/golang
     debian "$root" ca-certificates
     say "copying $(go version) and the modules of go.mod"
-    mkdir -p "$root/usr/local" "$root/go" "$work/modules"
-    cp -r "$(go env GOROOT)" "$root/usr/local/go"
+    mkdir -p "$root/usr/local/go" "$root/go" "$work/modules"
+    tar -C "$(go env GOROOT)" --exclude=./test --exclude=./api --exclude=./doc -c . | tar -C "$root/usr/local/go" -x
     local proxy
     proxy="file://$(go env GOMODCACHE)/cache/download,$(go env GOPROXY)"
     GOPROXY=$proxy GOMODCACHE=$work/modules GOFLAGS=-modcacherw go mod download

@@ -11,6 +11,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 SETTLE_MAX=30   # seconds until a transfer has to be settled, whatever is broken
+HELD_UP_MAX=90  # the same where a worker takes jobs that it cannot do: some may wait until their promise ends
 DRAIN_MAX=90    # seconds until nothing may be open any more after the last request
 HEALTH_MAX=60   # seconds until a container that came back has to be healthy
 UP_MAX=90       # seconds from `up` until the first transfer is settled
@@ -82,14 +83,15 @@ send() {
 
 # settles posts one transfer until it is accepted, and waits until it is settled.
 settles() {
-    local from id='' status='' key
+    local from id='' status='' key=''
     from=$(date +%s.%N)
-    key="settles-$RANDOM-$from"
     until [ "$status" = settled ]; do
         [ "$(seconds_since "$from" | cut -d. -f1)" -lt "$1" ] || die "$2: no transfer settled within $1 s (${status:-not accepted})"
+        if [ "$status" = expired ]; then id=''; fi # its promise was kept; the next one
         if [ -z "$id" ]; then
+            key=${key:-settles-$RANDOM-$(date +%s.%N)}
             read -r status id <<<"$(send transfer "$key")"
-            if [ "$status" != 202 ]; then id='' && sleep 0.2; fi
+            if [ "$status" = 202 ]; then key=''; else id='' && sleep 0.2; fi
             continue
         fi
         status=$(curl -s -m "$REQUEST_MAX" "$api/v1/transfers/$id" -H "Authorization: Bearer $token" -H 'Prefer: wait=1' | field status)
@@ -170,7 +172,7 @@ breaks_things() {
     healthy "$first" 'the worker that was cut off'
 
     docker network disconnect "${COMPOSE_PROJECT_NAME}_outside" "$second"
-    settles "$SETTLE_MAX" 'a worker cut off from the dependencies'
+    settles "$HELD_UP_MAX" 'a worker cut off from the dependencies'
     sleep "$FAULT"
     docker network connect --alias worker "${COMPOSE_PROJECT_NAME}_outside" "$second"
     healthy "$second" 'the worker that was cut off'

@@ -162,21 +162,32 @@ func (w *world) accept(key string) (string, error) {
 // settles waits until all of these transfers are settled.
 func (w *world) settles(lists ...[]string) {
 	w.t.Helper()
-	open := slices.Concat(lists...)
-	require.NotEmpty(w.t, open)
-	w.until(settleMax, func() error {
-		for len(open) > 0 {
+	w.reach(slices.Concat(lists...), settleMax, "settled")
+}
+
+// ends waits until all of these transfers have ended: settled, or expired since no answer came in time.
+func (w *world) ends(lists ...[]string) {
+	w.t.Helper()
+	w.reach(slices.Concat(lists...), promiseMax, "settled", "expired")
+}
+
+// reach waits until all of these transfers are in one of the states.
+func (w *world) reach(ids []string, most time.Duration, states ...string) {
+	w.t.Helper()
+	require.NotEmpty(w.t, ids)
+	w.until(most, func() error {
+		for len(ids) > 0 {
 			var seen struct {
 				Status string `json:"status"`
 			}
-			at := w.request(http.MethodGet, "/v1/transfers/"+open[0], "")
+			at := w.request(http.MethodGet, "/v1/transfers/"+ids[0], "")
 			if err := w.call(w.api, apiPort, at, http.StatusOK, &seen); err != nil {
 				return err
 			}
-			if seen.Status != "settled" {
-				return fmt.Errorf("%d transfers, the first one %s: %w", len(open), seen.Status, errStatus)
+			if !slices.Contains(states, seen.Status) {
+				return fmt.Errorf("%d transfers, the first one %s: %w", len(ids), seen.Status, errStatus)
 			}
-			open = open[1:]
+			ids = ids[1:]
 		}
 		return nil
 	})
