@@ -10,7 +10,7 @@ PKG  ?= ./...
 ARGS ?=
 
 .PHONY: help up test test-race cover bench drill load lint fmt generate check-generated check-rules rename check-rename \
-	migrate seed ci clean
+	check-containers migrate seed ci clean
 
 help: ## Print this list.
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,11 +47,13 @@ load: ## Load a system and check its promises; without ARGS a private one, for a
 lint: bin/withpg ## Check the house rules: golangci-lint, and sqlc against the migrated schema.
 	@scripts/need-postgres.sh
 	go run $(GOLANGCI_LINT) run ./...
+	cd test/containers && go run $(GOLANGCI_LINT) run ./...
 	bin/withpg -tcp -- sh -c 'go run ./cmd/ctl migrate && \
 		SQLC_DATABASE_URL="$$DATABASE_URL" CGO_ENABLED=0 go run $(SQLC) vet'
 
 fmt: ## Format all Go code.
 	go run $(GOLANGCI_LINT) fmt ./...
+	cd test/containers && go run $(GOLANGCI_LINT) fmt ./...
 
 generate: ## Generate queries, API types, the client and the generated pages of docs/.
 	CGO_ENABLED=0 go run $(SQLC) generate
@@ -70,6 +72,9 @@ rename: ## Give the module another path: make rename MODULE=example.org/you/name
 
 check-rename: ## Show, in a copy, that a renamed module builds.
 	scripts/check-rename.sh
+
+check-containers: ## Build the images, and break containers of them. Skipped where no engine is.
+	@scripts/check-containers.sh
 
 migrate: ## Bring the database at DATABASE_URL to the newest schema.
 	go run ./cmd/ctl migrate

@@ -137,9 +137,13 @@ func TestLaterWorkNamesItsIssue(t *testing.T) {
 	}
 }
 
-func TestModuleReplacesNothing(t *testing.T) {
+func TestModulesReplaceNothing(t *testing.T) {
 	t.Parallel()
-	require.NotRegexp(t, `(?m)^\s*replace\b|^\s*\S+ .*=>`, read(t, "go.mod"))
+	modules := tree(t, ".mod")
+	require.Contains(t, modules, "go.mod")
+	for _, path := range modules {
+		require.NotRegexp(t, `(?m)^\s*replace\b|^\s*\S+ .*=>`, read(t, path), path)
+	}
 }
 
 // TestCommandsLinkNoTestCode keeps test libraries out of every command, and what `ctl up` starts out of

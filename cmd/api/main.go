@@ -1,5 +1,6 @@
 // Command api serves the public HTTP API, and health, metrics and the admin API beside it. Every
-// setting is an environment variable of internal/config.
+// setting is an environment variable of internal/config. `api healthcheck` asks the one that runs beside it
+// whether it is ready.
 package main
 
 import (
@@ -12,19 +13,26 @@ import (
 )
 
 func main() {
-	if err := run(); err != nil {
+	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "api:", err)
 		os.Exit(1)
 	}
 }
 
-func run() error {
+func run(args []string) error {
 	ctx, stop := app.UntilSignal(context.Background())
 	defer stop()
 	app.TuneGC(os.Getenv("GOGC"))
+	asks, err := app.AsksForHealth(args)
+	if err != nil {
+		return err
+	}
 	cfg, err := config.Load(os.Environ())
 	if err != nil {
 		return err
+	}
+	if asks {
+		return app.Healthcheck(ctx, cfg)
 	}
 	env, err := app.NewEnv(cfg, app.Version())
 	if err != nil {

@@ -49,7 +49,7 @@ func (c *migrateCmd) Run(ctx context.Context) error {
 
 type seedCmd struct{}
 
-// Run seeds the database that DATABASE_URL names and prints the keys as one JSON line.
+// Run seeds the database that DATABASE_URL names and prints what a client needs as one JSON line.
 func (*seedCmd) Run(ctx context.Context) error {
 	cfg, err := database()
 	if err != nil {
@@ -66,6 +66,7 @@ func (*seedCmd) Run(ctx context.Context) error {
 	}
 	return json.NewEncoder(os.Stdout).Encode(map[string]any{
 		"tenant": demo.TenantID, "key": demo.Key, "admin_key": demo.AdminKey, "accounts": demo.Accounts,
+		"world": demo.World, "location": demo.Location, "skus": demo.SKUs, "slots": demo.Slots,
 	})
 }
 

@@ -100,8 +100,8 @@ func (g *governed) pin(t *testing.T, m mode.Mode) {
 	}))
 }
 
-// as asks for a route, such as "GET /v1/accounts", with the key of a class; under an idempotency key of its own
-// unless one is given.
+// as asks for a route, such as "GET /v1/accounts", with the key of a class; under an idempotency key of its
+// own unless one is given.
 func (g *governed) as(t *testing.T, class tenancy.Class, route, body string, key ...string) reply {
 	t.Helper()
 	method, path, _ := strings.Cut(route, " ")
@@ -176,7 +176,8 @@ func TestWhatIsCriticalEndsInEveryMode(t *testing.T) {
 			cancel := "/v1/orders/" + placed.body.ID + "/cancel"
 			canceled := g.as(t, tenancy.Sheddable, "POST "+cancel, "")
 			require.Equal(t, "illegal_transition", canceled.body.Code, "it is looked at")
-			reversed := g.as(t, tenancy.Critical, "POST /v1/transfers/"+g.settled(t, tenancy.Critical)+"/reversals", "")
+			reverse := "POST /v1/transfers/" + g.settled(t, tenancy.Critical) + "/reversals"
+			reversed := g.as(t, tenancy.Critical, reverse, "")
 			require.Equal(t, http.StatusAccepted, reversed.status)
 			requireInvariants(t, g.pool)
 		})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,14 +24,23 @@ func sinking(
 	t *testing.T, pool *pgxpool.Pool, holder string, publish func([]outbox.Logged) error,
 ) *outbox.Sink {
 	t.Helper()
+	return sinkingBy(t, pool, func(s *outbox.Sink) { s.Holder = holder }, publish)
+}
+
+// sinkingBy is sinking with a sink that is something else.
+func sinkingBy(
+	t *testing.T, pool *pgxpool.Pool, be func(*outbox.Sink), publish func([]outbox.Logged) error,
+) *outbox.Sink {
+	t.Helper()
 	quiet := slog.New(slog.DiscardHandler)
 	bell := &outbox.Bell{Pool: ownPool(t, pool, "bell"), Log: quiet}
 	bell.Start(t.Context())
 	t.Cleanup(bell.Stop)
 	s := &outbox.Sink{
-		Name: "test", Holder: holder, Pool: pool, Bell: bell, Log: quiet, Random: longest,
+		Name: "test", Holder: "me", Pool: pool, Bell: bell, Log: quiet, Random: longest,
 		Publish: func(_ context.Context, events []outbox.Logged) error { return publish(events) },
 	}
+	be(s)
 	s.Start(t.Context())
 	t.Cleanup(s.Stop)
 	require.Eventually(t, func() bool {
@@ -184,4 +194,30 @@ func TestASinkOfTheDeadIsReleased(t *testing.T) {
 	s.Start(t.Context())
 	t.Cleanup(s.Stop)
 	require.EqualValues(t, 1, <-got)
+}
+
+func TestADeferredSinkLetsGoAndGoesOnLater(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	relaying(t, b.pool)
+	var deferred atomic.Bool
+	got := make(chan int32, 10)
+	be := func(s *outbox.Sink) { s.Deferred = deferred.Load }
+	sinkingBy(t, b.pool, be, func(events []outbox.Logged) error {
+		for _, e := range events {
+			got <- e.Seq
+		}
+		return nil
+	})
+	require.NoError(t, b.append(t, b.event(1)))
+	require.EqualValues(t, 1, <-got)
+	deferred.Store(true)
+	require.Eventually(t, func() bool {
+		return count(t, b.pool, "SELECT count(*) FROM event_sinks WHERE held_until <= now()") == 1
+	}, soon, time.Millisecond, "it is let go")
+	require.NoError(t, b.append(t, b.event(2)))
+	logged(t, b.pool, b.tenant, 2)
+	require.Empty(t, got)
+	deferred.Store(false)
+	require.EqualValues(t, 2, <-got)
 }

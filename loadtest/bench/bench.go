@@ -23,6 +23,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"example.com/holdfast/internal/mode"
 	"example.com/holdfast/internal/privatepg"
 	"example.com/holdfast/loadtest/rig"
 )
@@ -185,6 +186,9 @@ func startDatabase(ctx context.Context, o Options) (*rig.Database, rig.Tenant, e
 	}, func(ctx context.Context, pool *pgxpool.Pool) error {
 		var err error
 		seeds, err = rig.SeedTenant(ctx, pool, o.Now, "bench", o.Accounts)
+		if err == nil {
+			err = rig.PinMode(ctx, pool, mode.Normal) // all that is to be done is done
+		}
 		return err
 	})
 	return db, seeds, err

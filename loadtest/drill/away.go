@@ -41,7 +41,6 @@ func postgresAway() scenario {
 				s.do(func() error { return s.newReferee(ctx) })
 				s.during(ctx, "it is back", backMax)
 				after := s.during(ctx, "five seconds later", s.long(15*time.Second))
-				s.do(func() error { return s.pin(ctx, mode.Normal) })
 				s.settle(ctx)
 				s.whileAway(answers)
 				s.claim(equal("sheddable transfers that were refused after it", after.of(sheddable).refused,

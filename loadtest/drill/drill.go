@@ -196,5 +196,5 @@ func (w *world) underMode(ctx context.Context, pool *pgxpool.Pool, m mode.Mode) 
 	for i := range w.tenants {
 		w.tenants[i].Key = w.tenants[i].Keys[string(tenancy.Critical)]
 	}
-	return pinIn(ctx, pool, m)
+	return rig.PinMode(ctx, pool, m)
 }

@@ -52,13 +52,14 @@ func incident() scenario {
 // settleLate waits for what the incident held up: much of it is past its promise by then.
 func (s *stage) settleLate(ctx context.Context) {
 	s.do(func() error {
-		_, all, err := s.referee.Drain(ctx, drainMax)
+		_, all, err := s.referee.End(ctx, drainMax)
 		if err == nil && !all {
 			err = errors.New("what the incident held up does not end")
 		}
 		return err
 	})
 	s.claim(none("accepted transfers that did not end", s.unended(ctx)))
+	s.catchUp(ctx)
 	s.ends(ctx)
 }
 

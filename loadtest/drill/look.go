@@ -96,19 +96,16 @@ func (s *stage) settle(ctx context.Context) {
 		s.load.end()
 		return nil
 	})
-	if m := s.run.o.Mode; m != "" {
-		s.do(func() error { return s.pin(ctx, mode.Normal) })
-		s.figure("the mode of the load", "%s", m)
-	}
 	s.clearReviews(ctx)
 	s.do(func() error {
-		took, all, err := s.referee.Drain(ctx, drainMax)
+		took, all, err := s.referee.End(ctx, drainMax)
 		if err != nil {
 			return err
 		}
 		s.claim(drained(took, all))
 		return nil
 	})
+	s.catchUp(ctx)
 	s.claim(
 		none("answers that no client should get", s.wrongAnswers()),
 		none("accepted transfers and orders that did not end", s.unended(ctx)),
@@ -207,4 +204,29 @@ func (s *stage) effectsAll() {
 		equal("effects at the risk service, one for each key", risk.Effects, risk.Keys),
 		equal("effects at the notification service, one for each key", notify.Effects, notify.Keys),
 	)
+}
+
+// catchUpMax is how long what a mode has deferred may take to catch up: as the policy says, and some.
+const catchUpMax = 90 * time.Second
+
+// catchUp ends what mode the load has led to, and waits for what that has deferred.
+func (s *stage) catchUp(ctx context.Context) {
+	s.do(func() error {
+		now, err := s.modeNow(ctx)
+		if err != nil {
+			return err
+		}
+		s.figure("the mode at the end of the load", "%s", now.Mode)
+		if now.Mode != mode.Normal {
+			err = s.pin(ctx, mode.Normal)
+		}
+		return err
+	})
+	s.do(func() error {
+		took, all, err := s.referee.Drain(ctx, catchUpMax)
+		if err == nil {
+			s.claim(shown("what was left to tell was told", all, short(took)))
+		}
+		return err
+	})
 }

@@ -8,12 +8,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"example.com/holdfast/internal/mode"
-	"example.com/holdfast/internal/pgtx"
 	"example.com/holdfast/internal/tenancy"
+	"example.com/holdfast/loadtest/rig"
 	"example.com/holdfast/loadtest/simdep"
 )
 
@@ -202,30 +201,12 @@ func (s *stage) followsSoon(ctx context.Context) {
 		(followMax + time.Second).Seconds()))
 }
 
-// pinFor is how long a drill pins a mode.
-const pinFor = time.Hour
-
-// pin puts a mode in force; Normal gives the mode back to the controller.
+// pin puts a mode in force, whatever the signals say.
 func (s *stage) pin(ctx context.Context, m mode.Mode) error {
 	pool, err := pgxpool.New(ctx, s.url)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
-	return pinIn(ctx, pool, m)
-}
-
-func pinIn(ctx context.Context, pool *pgxpool.Pool, m mode.Mode) error {
-	policy, err := mode.Load("")
-	if err != nil {
-		return err
-	}
-	o := mode.Override{Control: mode.Pinned, Mode: m, Actor: "drill", Reason: "a drill", For: pinFor}
-	if m == mode.Normal {
-		o = mode.Override{Control: mode.Auto, Actor: o.Actor, Reason: o.Reason}
-	}
-	return pgtx.Run(ctx, pool, "pin mode", func(ctx context.Context, tx pgx.Tx) error {
-		_, err := mode.Set(ctx, tx, policy, o)
-		return err
-	})
+	return rig.PinMode(ctx, pool, m)
 }

@@ -58,30 +58,51 @@ func NewReferee(ctx context.Context, url string, now func() time.Time) (*Referee
 // Close gives the connection back; it has only read.
 func (r *Referee) Close(ctx context.Context) { _ = r.Conn.Close(context.WithoutCancel(ctx)) }
 
-// Backlog is what is still to be done: transfers to end or to tell about, orders to end.
-type Backlog struct{ Transfers, Orders int64 }
+// Backlog is what is still to be done: transfers and orders to end, and ends to tell about, which a mode may
+// defer.
+type Backlog struct{ Transfers, Orders, Untold int64 }
+
+// promised says whether something is open that a client was promised an end of.
+func (b Backlog) promised() bool { return b.Transfers+b.Orders > 0 }
+
+// any says whether anything is left to do.
+func (b Backlog) any() bool { return b != Backlog{} }
 
 // Open counts what somebody still has to do something about. A transfer in review waits for a person.
 func (r *Referee) Open(ctx context.Context) (Backlog, error) {
 	var b Backlog
 	err := r.Conn.QueryRow(ctx, `
-		SELECT (SELECT count(*) FROM transfers t WHERE t.wake_at IS NOT NULL AND t.state <> 'in_review'),
-		       (SELECT count(*) FROM orders o WHERE o.wake_at IS NOT NULL)`).Scan(&b.Transfers, &b.Orders)
+		SELECT count(*) FILTER (WHERE t.state IN ('accepted', 'approved', 'settling')),
+		       (SELECT count(*) FROM orders o WHERE o.wake_at IS NOT NULL),
+		       count(*) FILTER (WHERE t.notification = 'pending')
+		  FROM transfers t WHERE t.wake_at IS NOT NULL`).Scan(&b.Transfers, &b.Orders, &b.Untold)
 	if err != nil {
 		return Backlog{}, fmt.Errorf("count what is open: %w", err)
 	}
 	return b, nil
 }
 
-// Drain waits until nothing is open, and returns how long that took, or false if it took longer than most.
+// Drain waits until nothing is left to do, and returns how long that took, or false if it took longer than
+// most.
 func (r *Referee) Drain(ctx context.Context, most time.Duration) (time.Duration, bool, error) {
+	return r.await(ctx, most, Backlog.any)
+}
+
+// End waits until all that was promised has ended, told or not, and returns as Drain does.
+func (r *Referee) End(ctx context.Context, most time.Duration) (time.Duration, bool, error) {
+	return r.await(ctx, most, Backlog.promised)
+}
+
+func (r *Referee) await(
+	ctx context.Context, most time.Duration, open func(Backlog) bool,
+) (time.Duration, bool, error) {
 	begin := r.now()
 	tick := time.NewTicker(drainPoll)
 	defer tick.Stop()
 	for {
 		left, err := r.Open(ctx)
 		took := r.now().Sub(begin)
-		if err != nil || left == (Backlog{}) {
+		if err != nil || !open(left) {
 			return took, true, err
 		}
 		if took > most {

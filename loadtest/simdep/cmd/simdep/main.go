@@ -3,12 +3,16 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"os/signal"
 	"strconv"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -18,6 +22,11 @@ import (
 const description = `Simulated dependencies of Holdfast: POST /v1/screenings, POST /v1/notifications,
 GET /v1/effects/{key}, POST /v1/payouts, GET /v1/payouts/{reference},
 POST /v1/payouts/{reference}/withdrawal, GET /journal?keys=N, GET and PUT /knobs.`
+
+type cli struct {
+	Serve       flags          `cmd:"" default:"withargs" help:"Serve until interrupted."`
+	Healthcheck healthcheckCmd `cmd:"" help:"Ask the one that runs beside it whether it answers."`
+}
 
 type flags struct {
 	Addr         string `default:"127.0.0.1:9090" help:"Address to listen on."`
@@ -31,8 +40,13 @@ func main() {
 	//nolint:forbidigo // main is where contexts come from
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	var f flags
-	kong.Parse(&f, options()...).FatalIfErrorf(f.run(ctx, os.Stderr))
+	var c cli
+	k := kong.Parse(&c, options()...)
+	if k.Command() == "healthcheck" {
+		k.FatalIfErrorf(c.Healthcheck.run(ctx))
+		return
+	}
+	k.FatalIfErrorf(c.Serve.run(ctx, os.Stderr))
 }
 
 func options() []kong.Option {
@@ -64,4 +78,35 @@ func (f *flags) run(ctx context.Context, logTo io.Writer) error {
 	log.LogAttrs(ctx, slog.LevelInfo, "listening", slog.String("url", server.URL()))
 	<-ctx.Done()
 	return server.Close()
+}
+
+// healthMax bounds one health check.
+const healthMax = 2 * time.Second
+
+type healthcheckCmd struct {
+	URL string `default:"http://127.0.0.1:9090" help:"Where it listens."`
+}
+
+var errUnwell = errors.New("it does not answer as it should")
+
+// run asks for the knobs: they are there as soon as it serves, however unwell it acts.
+func (c *healthcheckCmd) run(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, healthMax)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.URL+"/knobs", http.NoBody)
+	if err != nil {
+		return fmt.Errorf("health check: %w", err)
+	}
+	transport := &http.Transport{DisableKeepAlives: true}
+	reply, err := transport.RoundTrip(request)
+	if err != nil {
+		return fmt.Errorf("health check: %w", err)
+	}
+	if err := reply.Body.Close(); err != nil {
+		return fmt.Errorf("health check: %w", err)
+	}
+	if reply.StatusCode != http.StatusOK {
+		return fmt.Errorf("health check: %s: %w", reply.Status, errUnwell)
+	}
+	return nil
 }

@@ -15,11 +15,11 @@ import (
 
 func parse(t *testing.T, args ...string) (*flags, error) {
 	t.Helper()
-	f := &flags{}
-	parser, err := kong.New(f, options()...)
+	c := &cli{}
+	parser, err := kong.New(c, options()...)
 	require.NoError(t, err)
 	_, err = parser.Parse(args)
-	return f, err
+	return &c.Serve, err
 }
 
 func TestKnobsComeFromTextOrFileNotBoth(t *testing.T) {
@@ -63,7 +63,10 @@ func TestItServesUntilItsContextEnds(t *testing.T) {
 	body, err := io.ReadAll(reply.Body)
 	require.NoError(t, err)
 	require.Contains(t, string(body), `"seed":7`)
+	health := healthcheckCmd{URL: line.URL}
+	require.NoError(t, health.run(ctx))
 
 	cancel()
 	require.NoError(t, <-ended)
+	require.Error(t, health.run(t.Context()))
 }
