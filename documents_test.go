@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/holdfast/internal/fsm"
+	"example.com/holdfast/internal/mode"
 	"example.com/holdfast/internal/order"
 	"example.com/holdfast/internal/problem"
 	"example.com/holdfast/internal/transfer"
@@ -195,5 +196,75 @@ func TestEveryProblemIsExplained(t *testing.T) {
 	page := read(t, "docs/errors.md")
 	for _, m := range problem.Table() {
 		require.Regexp(t, `(?m)^#+ .*\b`+string(m.Code)+`\b`, page, "docs/errors.md needs a heading for it")
+	}
+}
+
+const modesPage = "docs/modes.md"
+
+func TestGeneratedTablesOfTheModesAreCurrent(t *testing.T) {
+	t.Parallel()
+	p, err := mode.Load("")
+	require.NoError(t, err)
+	page := between(t, read(t, modesPage), "matrix", matrixOf(p))
+	compareOrWrite(t, modesPage, between(t, page, "thresholds", thresholdsOf(p)))
+}
+
+// between puts a text between the marks of its name.
+func between(t *testing.T, page, name, text string) string {
+	t.Helper()
+	before, rest, begins := strings.Cut(page, "<!-- begin "+name+" -->\n")
+	_, after, ends := strings.Cut(rest, "<!-- end "+name+" -->\n")
+	require.True(t, begins && ends, "docs/modes.md has marks for its %s", name)
+	return before + "<!-- begin " + name + " -->\n" + text + "<!-- end " + name + " -->\n" + after
+}
+
+// matrixOf is what each mode makes of each work and flow.
+func matrixOf(p *mode.Policy) string {
+	var b strings.Builder
+	b.WriteString("| work or flow | normal | constrained | protection | frozen |\n|---|---|---|---|---|\n")
+	line := func(name, normal string, cell func(mode.Mode) string) {
+		fmt.Fprintf(&b, "| `%s` | %s |", name, normal)
+		for _, m := range mode.Degraded() {
+			fmt.Fprintf(&b, " %s |", cell(m))
+		}
+		b.WriteString("\n")
+	}
+	for _, w := range mode.Works() {
+		line(string(w), string(mode.All), func(m mode.Mode) string { return string(p.Requests[w][m]) })
+	}
+	for _, f := range mode.Flows() {
+		line(string(f), string(mode.Run), func(m mode.Mode) string { return string(p.Flows[f][m]) })
+	}
+	line("retry_after", "", func(m mode.Mode) string { return p.RetryAfter[m].String() })
+	return b.String()
+}
+
+// thresholdsOf is from where each signal speaks for a level, and below which it speaks for leaving it.
+func thresholdsOf(p *mode.Policy) string {
+	var b strings.Builder
+	b.WriteString("| signal | constrained from | left below | protection from | left below |\n" +
+		"|---|---|---|---|---|\n")
+	for _, s := range mode.Signals() {
+		fmt.Fprintf(&b, "| `%s` |", s)
+		for _, level := range mode.Levels()[1:] {
+			if at, ok := p.Levels[level][s]; ok {
+				fmt.Fprintf(&b, " %g | %g |", at.Enter, at.Leave)
+			} else {
+				b.WriteString(" | |")
+			}
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+func TestThePageOfTheModesExplainsEverySignalAndWork(t *testing.T) {
+	t.Parallel()
+	page := read(t, modesPage)
+	for _, s := range mode.Signals() {
+		require.Equal(t, 2, strings.Count(page, "\n| `"+string(s)+"` |"), "what %s is, and its thresholds", s)
+	}
+	for _, w := range mode.Works() {
+		require.Equal(t, 2, strings.Count(page, "\n| `"+string(w)+"` |"), "what %s is, and who passes", w)
 	}
 }
