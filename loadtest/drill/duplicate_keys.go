@@ -145,22 +145,27 @@ func (c *copier) judge(n int, sent []oneCopy) (answer, error) {
 	}
 	c.keys++
 	for i, one := range sent {
-		switch {
-		case one.value == first.value && (one.got.status != first.got.status || one.got.id != first.got.id):
-			c.wrong = append(c.wrong, fmt.Sprintf("key %d, copy %d: %d %s %s, another one %s", n, i,
-				one.got.status, one.got.code, one.got.id, first.got.id))
-		case one.value == first.value:
-		default:
-			c.other++
-			if one.got.status == http.StatusConflict && one.got.code == string(problem.KeyReused) {
-				c.refused++
-			}
-		}
+		c.compare(fmt.Sprintf("key %d, copy %d", n, i), one, first)
 	}
 	c.traffic.mu.Lock()
 	c.transfers = append(c.transfers, first.got.id)
 	c.traffic.mu.Unlock()
 	return first.got, nil
+}
+
+// compare holds a copy to the one that was accepted first. The caller has the lock.
+func (c *copier) compare(name string, one, first oneCopy) {
+	if one.value != first.value {
+		c.other++
+		if one.got.status == http.StatusConflict && one.got.code == string(problem.KeyReused) {
+			c.refused++
+		}
+		return
+	}
+	if one.got.status != first.got.status || one.got.id != first.got.id {
+		c.wrong = append(c.wrong, fmt.Sprintf("%s: %d %s %s, another one %s", name, one.got.status,
+			one.got.code, one.got.id, first.got.id))
+	}
 }
 
 // doneOnce claims that each key had one answer and one effect, however often it came.

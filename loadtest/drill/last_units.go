@@ -97,8 +97,8 @@ func (s *stage) soldOnce(ctx context.Context, t *traffic, sku uuid.UUID, units i
 	if s.err != nil {
 		return
 	}
-	wanted := uint64(units)         //nolint:gosec // a small count
-	buyers := uint64(len(t.orders)) //nolint:gosec // a count of one run
+	wanted := uint64(units) //nolint:gosec // a small count
+	buyers := uint64(len(t.orders))
 	ordersThat := func(end string) uint64 {
 		return s.count(ctx, "SELECT count(*) FROM orders o WHERE o.tenant_id = $1 AND "+end, t.tenant.ID)
 	}

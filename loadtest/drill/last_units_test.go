@@ -15,9 +15,9 @@ func insertOrder(t *testing.T, pool *pgxpool.Pool, tenant uuid.UUID, state strin
 	t.Helper()
 	id := uuid.New()
 	_, err := pool.Exec(t.Context(), `
-		INSERT INTO orders (tenant_id, id, customer_account, merchant_account, location, currency, total, state,
-		                    version, reason, payment_state, payment_transfer_id, promise_at, created_at,
-		                    updated_at)
+		INSERT INTO orders (tenant_id, id, customer_account, merchant_account, location, currency, total,
+		                    state, version, reason, payment_state, payment_transfer_id, promise_at,
+		                    created_at, updated_at)
 		SELECT $1, $2, gen_random_uuid(), gen_random_uuid(), 'main', 'EUR', 200, $3, 1, $4::text,
 		       CASE WHEN $3 = 'confirmed' THEN 'settled' ELSE 'none' END,
 		       CASE WHEN $3 = 'confirmed' THEN gen_random_uuid() END, now(), now(), now()`,
@@ -29,17 +29,17 @@ func insertOrder(t *testing.T, pool *pgxpool.Pool, tenant uuid.UUID, state strin
 func TestAUnitThatIsSoldTwiceFailsTheClaim(t *testing.T) {
 	t.Parallel()
 	s, pool := looking(t)
-	ctx := t.Context()
-	tenant, err := rig.SeedTenant(ctx, pool, s.run.o.Now, "seller", 1)
+	tenant, err := rig.SeedTenant(t.Context(), pool, s.run.o.Now, "seller", 1)
 	require.NoError(t, err)
 	caller := &traffic{tenant: tenant}
 	sku := tenant.SKUs[0]
-	_, err = pool.Exec(ctx, "UPDATE stock SET on_hand = 0 WHERE tenant_id = $1 AND sku_id = $2", tenant.ID, sku)
+	_, err = pool.Exec(t.Context(), "UPDATE stock SET on_hand = 0 WHERE tenant_id = $1 AND sku_id = $2",
+		tenant.ID, sku)
 	require.NoError(t, err)
 	sells := func() {
 		id := insertOrder(t, pool, tenant.ID, "confirmed", nil)
 		caller.orders = append(caller.orders, id)
-		_, err := pool.Exec(ctx, `
+		_, err := pool.Exec(t.Context(), `
 			INSERT INTO reservations (tenant_id, order_id, sku_id, id, location, quantity, status, expires_at,
 			                          created_at, updated_at)
 			VALUES ($1, $2, $3, gen_random_uuid(), 'main', 1, 'consumed', now(), now(), now())`,
@@ -48,7 +48,7 @@ func TestAUnitThatIsSoldTwiceFailsTheClaim(t *testing.T) {
 	}
 	failed := func() []string {
 		s.outcome.Claims = nil
-		s.soldOnce(ctx, caller, sku, 1)
+		s.soldOnce(t.Context(), caller, sku, 1)
 		require.NoError(t, s.err)
 		var names []string
 		for _, c := range s.outcome.Claims {
