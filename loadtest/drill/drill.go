@@ -84,7 +84,7 @@ func scenarios() []scenario {
 	return []scenario{
 		slowRisk(), kills(), zombie(), globalLimit(), lostReplies(), noisyTenant(), clockSkew(), rolling(),
 		brownout(), eventsLeave(), incident(), overload(), stall(),
-		modes(), postgresAway(),
+		modes(), postgresAway(), duplicateKeys(), lastUnitsSold(), postgresCrash(),
 	}
 }
 

@@ -52,7 +52,7 @@ func TestScenariosAreChosenByTheirNames(t *testing.T) {
 	}
 	for _, name := range []string{
 		"slow-risk", "kills", "zombie", "global-limit", "lost-replies", "noisy-tenant", "clock-skew", "drain",
-		"brownout-500", "overload", "stall",
+		"brownout-500", "overload", "stall", "duplicate-keys", "last-units", "postgres-crash",
 	} {
 		require.True(t, names[name], name)
 	}
