@@ -3,6 +3,8 @@ package drill
 import (
 	"context"
 	"time"
+
+	"example.com/holdfast/internal/mode"
 )
 
 const (
@@ -17,6 +19,8 @@ func postgresCrash() scenario {
 		name: "postgres-crash", most: 3 * time.Minute,
 		about: "PostgreSQL crashes 5 times under load and is back at once: nothing accepted is lost",
 		variants: []variant{{
+			// The mode may defer notifications, and what is deferred has to end with the rest.
+			policy: hasty,
 			play: func(ctx context.Context, s *stage) {
 				s.startWorkers(ctx, 2)
 				c := newInsistent(s.caller(0), clientPause)
@@ -30,6 +34,7 @@ func postgresCrash() scenario {
 				}
 				s.during(ctx, "it has crashed for the last time", backMax)
 				after := s.during(ctx, "five seconds later", s.long(20*time.Second))
+				s.awaitMode(ctx, mode.Normal)
 				s.settle(ctx)
 				s.asBefore(ctx, calm, crashing, after)
 				s.claim(
