@@ -259,6 +259,24 @@ func TestANotificationThatNobodyTakesFailsAfterItsWindow(t *testing.T) {
 	}
 }
 
+func TestANotificationThatNobodyHasTriedIsTriedHoweverLate(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		fault outbound.Kind
+		want  string
+	}{{"", transfer.NotificationSent}, {outbound.KindStatus4xx, transfer.NotificationFailed}} {
+		w := newWorld(t)
+		id := w.Create(t, "k1", 250)
+		for w.Get(t, id).State != transfer.Settled {
+			require.True(t, w.runOne(t.Context(), t))
+		}
+		w.Notify.Always(transfertest.Fault{Kind: c.fault})
+		w.Exec(t, "UPDATE transfers SET updated_at = now() - interval '30 hours'")
+		w.runAll(t.Context(), t)
+		require.Equal(t, c.want, w.Get(t, id).Notification)
+	}
+}
+
 func TestAnAttemptThatFailedLateDoesNotUndoWhatAnotherToldMeanwhile(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -26,9 +26,13 @@ func (s *Service) notify(ctx context.Context, t Transfer, w work) error {
 	return s.note(ctx, n)
 }
 
-// tell sends the notification and says what to note. What nobody took within notifyWindow has failed.
+// tell sends the notification and says what to note. What nobody took within notifyWindow has failed. What
+// nobody has tried in it was deferred, and gets a try however late it is.
 func (s *Service) tell(ctx context.Context, t Transfer, w work) (note, error) {
 	left := w.left(t.UpdatedAt.Add(notifyWindow))
+	if left <= 0 && t.Attempts == 0 {
+		left = notifyLate
+	}
 	if left <= 0 {
 		return told(t, NotificationFailed), nil
 	}

@@ -55,6 +55,8 @@ const (
 	reviewWindow = 24 * time.Hour
 	// notifyWindow is how long a notification is tried after the end of its transfer.
 	notifyWindow = 24 * time.Hour
+	// notifyLate is what a notification gets for its first try when that is over.
+	notifyLate = 10 * time.Second
 	// holdMargin is how long a hold stays good after the first promise: a review and the settlement
 	// after it may still come.
 	holdMargin = reviewWindow + promiseWindow
