@@ -149,7 +149,7 @@ func (p *Policy) calm(level Mode, v Values) ([]Cause, bool) {
 	return all, true
 }
 
-// worst is the cause that is told first.
+// reasonOf says all causes in words, in a fixed order.
 func reasonOf(causes []Cause) string {
 	texts := make([]string, len(causes))
 	for i, c := range causes {

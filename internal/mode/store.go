@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -65,18 +64,8 @@ func (o Override) Validate() error {
 		return problem.Invalid("/expires_in_seconds", "has to be %d to %d", int(ForMin.Seconds()),
 			int(ForMax.Seconds()))
 	}
-	return errors.Join(text("/actor", o.Actor, actorMaxBytes), text("/reason", o.Reason, reasonMaxBytes))
-}
-
-// text refuses what no history should hold.
-func text(pointer, value string, maxBytes int) error {
-	if strings.Trim(value, " ") == "" {
-		return problem.Invalid(pointer, "has to be there")
-	}
-	if why := problem.InvalidText(value, maxBytes); why != "" {
-		return problem.Invalid(pointer, "%s", why)
-	}
-	return nil
+	return errors.Join(problem.CheckNote("/actor", o.Actor, actorMaxBytes),
+		problem.CheckNote("/reason", o.Reason, reasonMaxBytes))
 }
 
 // Set puts an override in force, or ends one, in a transaction of the caller's. Every process follows.

@@ -1,6 +1,9 @@
 package problem
 
-import "unicode/utf8"
+import (
+	"strings"
+	"unicode/utf8"
+)
 
 // InvalidText says what is wrong with a text of a client that goes into a row, or "". The words fit the
 // Detail of a Field.
@@ -17,4 +20,15 @@ func InvalidText(s string, maxBytes int) string {
 		}
 	}
 	return ""
+}
+
+// CheckNote refuses a text that says who or why, and has to say something, at a pointer. It fits a row.
+func CheckNote(pointer, s string, maxBytes int) error {
+	if strings.Trim(s, " ") == "" {
+		return Invalid(pointer, "has to be there")
+	}
+	if why := InvalidText(s, maxBytes); why != "" {
+		return Invalid(pointer, "%s", why)
+	}
+	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -46,18 +45,8 @@ func (c Change) validate() error {
 	if c.Places < 1 || c.Places > PlacesMax {
 		return problem.Invalid("/places", "has to be 1 to %d", PlacesMax)
 	}
-	for _, text := range []struct {
-		pointer, value string
-		maxBytes       int
-	}{{"/actor", c.Actor, actorMaxBytes}, {"/reason", c.Reason, reasonMaxBytes}} {
-		if strings.Trim(text.value, " ") == "" {
-			return problem.Invalid(text.pointer, "has to be there")
-		}
-		if why := problem.InvalidText(text.value, text.maxBytes); why != "" {
-			return problem.Invalid(text.pointer, "%s", why)
-		}
-	}
-	return nil
+	return errors.Join(problem.CheckNote("/actor", c.Actor, actorMaxBytes),
+		problem.CheckNote("/reason", c.Reason, reasonMaxBytes))
 }
 
 // Limit is one version of a dependency's limit. The highest version is in force.
