@@ -104,6 +104,15 @@ func (t *tally) spread() spread {
 	}
 }
 
+// refusalSpread is the latency of what was refused, from when it was due.
+func (t *tally) refusalSpread() spread {
+	h := &t.refusals
+	return spread{
+		n:   int(h.Count()), //nolint:gosec // a count of one run
+		p50: h.Quantile(0.5), p99: h.Quantile(0.99), max: h.Quantile(1),
+	}
+}
+
 // unexpected lists answers that no load should get.
 func (t *tally) unexpected(stream string) []string {
 	var all []string

@@ -130,10 +130,7 @@ func (s *stage) inProtection(p *phase, deferred uint64) {
 		return
 	}
 	shed, passed, plain := p.of(sheddable), p.of(critical), p.of(transfers)
-	waits := spread{
-		n:   int(shed.refusals.Count()), //nolint:gosec // a count of one run
-		p50: shed.refusals.Quantile(0.5), p99: shed.refusals.Quantile(0.99), max: shed.refusals.Quantile(1),
-	}
+	waits := shed.refusalSpread()
 	s.claim(
 		equal("sheddable transfers that were refused, of all", shed.refused, shed.asked()),
 		shown("a refusal at the client in the middle", waits.p50 <= quickRefusal, short(waits.p50)),

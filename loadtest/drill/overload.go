@@ -163,11 +163,7 @@ func refusalsOf(p *phase) spread {
 	for _, c := range classShares() {
 		all.refusals.Merge(&p.of(c.class).refusals)
 	}
-	h := &all.refusals
-	return spread{
-		n:   int(h.Count()), //nolint:gosec // a count of one run
-		p50: h.Quantile(0.5), p99: h.Quantile(0.99), max: h.Quantile(1),
-	}
+	return all.refusalSpread()
 }
 
 // refusedParts is the part of the requests of each class that was refused.

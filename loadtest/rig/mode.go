@@ -13,20 +13,14 @@ import (
 // PinMode keeps a mode in force for as long as a load may take: the controller switches nothing. Normal too:
 // what is measured is not to change by itself.
 func PinMode(ctx context.Context, pool *pgxpool.Pool, m mode.Mode) error {
-	return override(ctx, pool, mode.Override{Control: mode.Pinned, Mode: m, For: mode.ForMax})
-}
-
-// FreeMode gives the mode back to the controller.
-func FreeMode(ctx context.Context, pool *pgxpool.Pool) error {
-	return override(ctx, pool, mode.Override{Control: mode.Auto})
-}
-
-func override(ctx context.Context, pool *pgxpool.Pool, o mode.Override) error {
 	policy, err := mode.Load("")
 	if err != nil {
 		return err
 	}
-	o.Actor, o.Reason = "load test", "what is measured is this mode"
+	o := mode.Override{
+		Control: mode.Pinned, Mode: m, For: mode.ForMax, Actor: "load test",
+		Reason: "what is measured is this mode",
+	}
 	return pgtx.Run(ctx, pool, "pin mode", func(ctx context.Context, tx pgx.Tx) error {
 		_, err := mode.Set(ctx, tx, policy, o)
 		return err
