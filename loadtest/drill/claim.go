@@ -56,6 +56,9 @@ func short(d time.Duration) string {
 	return fmt.Sprintf("%.1f ms", float64(d.Microseconds())/1e3)
 }
 
+// noiseFloor is the 99th percentile below which a machine's noise is larger than what is measured.
+const noiseFloor = 20 * time.Millisecond
+
 // notSlower claims that the 99th percentile under a fault is at most a factor of the calm one. What is below
 // noiseFloor is never slow: there a factor would compare noise.
 func notSlower(name string, calm, fault spread, factor float64) Claim {

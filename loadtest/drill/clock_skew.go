@@ -16,8 +16,8 @@ const (
 	retriedMax = 10 * time.Second
 )
 
-func clockSkew() scenario {
-	return scenario{
+func clockSkew() piece {
+	return piece{
 		name: "clock-skew", most: 2 * time.Minute,
 		about: "the database's clock is 2 h off; jobs start in time, none is taken from the living",
 		variants: []variant{

@@ -18,7 +18,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,6 +30,7 @@ import (
 	"example.com/holdfast/internal/privatepg"
 	"example.com/holdfast/internal/tenancy"
 	"example.com/holdfast/loadtest/rig"
+	"example.com/holdfast/loadtest/scenario"
 )
 
 const (
@@ -52,13 +55,28 @@ type Options struct {
 	Mode mode.Mode
 	// Volatile runs PostgreSQL without fsync: for tests.
 	Volatile bool
+	// Broken plays scenarios with their promise switched off: what they claim has to fail. Root is the folder
+	// of the source that is changed for it.
+	Broken bool
+	Root   string
+}
+
+// Choice says which scenarios to play: those of names and files, or else a set.
+type Choice struct {
+	Names []string
+	// Files are scenarios of your own.
+	Files []string
+	// Fast is those of the repository's files that take a few minutes, Long what is no file as well.
+	Fast, Long bool
 }
 
 // scenario is a named drill. Each of its variants is a run on fresh processes and a fresh database.
-type scenario struct {
+type piece struct {
 	name, about string
 	// most bounds one variant at full scale.
 	most time.Duration
+	// fast puts it into the fast subset.
+	fast bool
 	// cannot says why it cannot be played here, or ""; nil is nothing.
 	cannot   func() string
 	variants []variant
@@ -70,58 +88,101 @@ type variant struct {
 	name string
 	// clock is what libfaketime does to the database's clock, such as -2h; empty leaves it alone.
 	clock string
-	// settings are the processes', as NAME=value.
+	// settings are the processes', as NAME=value; postgres are those of the server.
 	settings []string
+	postgres map[string]string
 	// policy makes the policy of the processes; nil is the default.
 	policy func() ([]byte, error)
 	// tenants is how many send; zero is one.
 	tenants int
-	play    func(context.Context, *stage)
+	// file is the scenario's, if it has one, and broken what switches its promise off.
+	file   *scenario.Scenario
+	broken *scenario.Broken
+	play   func(context.Context, *stage)
 }
 
-// scenarios lists all drills.
-func scenarios() []scenario {
-	return []scenario{
-		slowRisk(), kills(), zombie(), globalLimit(), lostReplies(), noisyTenant(), clockSkew(), rolling(),
-		brownout(), eventsLeave(), incident(), overload(), stall(),
-		modes(), postgresAway(), duplicateKeys(), lastUnitsSold(), postgresCrash(),
+// long lists what is no file: it does what files have no words for, and takes its time.
+func long() []piece {
+	return []piece{
+		kills(), globalLimit(), lostReplies(), clockSkew(), rolling(), eventsLeave(), incident(), overload(),
+		modes(),
 	}
+}
+
+// pieces lists the scenarios of the repository's files, and what is long.
+func pieces(broken bool) ([]piece, error) {
+	files, err := scenario.All()
+	if err != nil {
+		return nil, err
+	}
+	var all []piece
+	for _, f := range files {
+		all = append(all, ofFile(f, broken))
+	}
+	if broken { // what is long has no such variant
+		return all, nil
+	}
+	return append(all, long()...), nil
 }
 
 // List writes the names of all scenarios with what they do.
 func List(w io.Writer) error {
-	var b strings.Builder
-	for _, s := range scenarios() {
-		fmt.Fprintf(&b, "%-14s %s\n", s.name, s.about)
+	all, err := pieces(false)
+	if err != nil {
+		return err
 	}
-	_, err := io.WriteString(w, b.String())
+	var b strings.Builder
+	for _, s := range all {
+		mark := ""
+		switch {
+		case s.fast:
+			mark = "fast"
+		case s.variants[0].file == nil:
+			mark = "long"
+		}
+		fmt.Fprintf(&b, "%-23s %-5s %s\n", s.name, mark, s.about)
+	}
+	_, err = io.WriteString(w, b.String())
 	return err
 }
 
-// choose finds scenarios by their names; none means all.
-func choose(names []string) ([]scenario, error) {
-	if len(names) == 0 {
-		return scenarios(), nil
+// choose finds the scenarios of a choice.
+func (c Choice) choose(broken bool) ([]piece, error) {
+	all, err := pieces(broken)
+	if err != nil {
+		return nil, err
 	}
-	var chosen []scenario
-	for _, name := range names {
-		found := false
-		for _, s := range scenarios() {
-			if s.name == name {
-				chosen, found = append(chosen, s), true
-			}
-		}
-		if !found {
+	var chosen []piece
+	for _, name := range c.Names {
+		i := slices.IndexFunc(all, func(p piece) bool { return p.name == name })
+		if i < 0 {
 			return nil, fmt.Errorf("drill: there is no scenario %q: see the list", name)
 		}
+		chosen = append(chosen, all[i])
 	}
-	return chosen, nil
+	for _, file := range c.Files {
+		f, err := scenario.Load(file)
+		if err != nil {
+			return nil, err
+		}
+		if broken && f.Broken.IsZero() {
+			return nil, fmt.Errorf("drill: scenario %s does not say what breaks it", file)
+		}
+		chosen = append(chosen, ofFile(f, broken))
+	}
+	if len(c.Names)+len(c.Files) > 0 {
+		return chosen, nil
+	}
+	return slices.DeleteFunc(all, func(p piece) bool {
+		isLong := p.variants[0].file == nil
+		return c.Fast && !p.fast || !c.Long && isLong
+	}), nil
 }
 
-// Run plays scenarios one after the other, all if none is named. One that could not be carried out is in the
-// report as broken off; an error means that there is no report worth reading.
-func Run(ctx context.Context, o Options, names ...string) (Report, error) {
-	chosen, err := choose(names)
+// Run plays scenarios one after the other. One that could not be carried out is in the report as broken off;
+// an error means that there is no report worth reading.
+func Run(ctx context.Context, o Options, c Choice) (Report, error) {
+	chosen, err := c.choose(o.Broken)
 	if err != nil {
 		return Report{}, err
 	}
@@ -168,8 +229,10 @@ type world struct {
 // startWorld starts a PostgreSQL of a variant's own: its clock may be another one.
 func (r *run) startWorld(ctx context.Context, v variant) (*world, error) {
 	w := &world{}
+	params := rig.ServerSettings()
+	maps.Copy(params, v.postgres)
 	options := privatepg.Options{
-		Env: r.o.Env, Volatile: r.o.Volatile, Params: rig.ServerSettings(), Environ: faketime(v.clock),
+		Env: r.o.Env, Volatile: r.o.Volatile, Params: params, Environ: faketime(v.clock),
 	}
 	var err error
 	w.Database, err = rig.StartDatabase(ctx, options, func(ctx context.Context, pool *pgxpool.Pool) error {
@@ -185,6 +248,9 @@ func (r *run) startWorld(ctx context.Context, v variant) (*world, error) {
 			CreateAdminKey(ctx, "drill operator", "rig", tenancy.Operator)
 		if err == nil && r.o.Mode != "" {
 			err = w.underMode(ctx, pool, r.o.Mode)
+		}
+		if err == nil && v.broken != nil && v.broken.SQL != "" {
+			_, err = pool.Exec(ctx, v.broken.SQL)
 		}
 		return err
 	})

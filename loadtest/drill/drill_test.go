@@ -27,7 +27,7 @@ func TestARollingRestartIsPlayedToItsEnd(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a PostgreSQL and seven processes")
 	}
-	r, err := Run(t.Context(), options(t, 0.05), "drain")
+	r, err := Run(t.Context(), options(t, 0.05), Choice{Names: []string{"drain"}})
 	require.NoError(t, err)
 	require.Len(t, r.Outcomes, 1)
 	require.Empty(t, r.Outcomes[0].Error)
@@ -37,7 +37,7 @@ func TestARollingRestartIsPlayedToItsEnd(t *testing.T) {
 
 func TestScenariosAreChosenByTheirNames(t *testing.T) {
 	t.Parallel()
-	all, err := choose(nil)
+	all, err := pieces(false)
 	require.NoError(t, err)
 	names := map[string]bool{}
 	var list strings.Builder
@@ -50,18 +50,28 @@ func TestScenariosAreChosenByTheirNames(t *testing.T) {
 		require.Contains(t, list.String(), s.name+" ")
 		require.Contains(t, list.String(), s.about)
 	}
-	for _, name := range []string{
-		"slow-risk", "kills", "zombie", "global-limit", "lost-replies", "noisy-tenant", "clock-skew", "drain",
-		"brownout-500", "overload", "stall", "duplicate-keys", "last-units", "postgres-crash",
-	} {
+	for _, name := range []string{"kills", "global-limit", "lost-replies", "clock-skew", "drain", "overload"} {
 		require.True(t, names[name], name)
 	}
-	some, err := choose([]string{"zombie", "kills"})
+	count := func(c Choice, broken bool) int {
+		chosen, err := c.choose(broken)
+		require.NoError(t, err)
+		return len(chosen)
+	}
+	files := len(all) - len(long())
+	require.Equal(t, files, count(Choice{}, false))
+	require.Equal(t, files, count(Choice{Long: true}, true), "what is long has no broken variant")
+	require.Equal(t, len(all), count(Choice{Long: true}, false))
+	require.Less(t, count(Choice{Fast: true}, false), files)
+	require.Positive(t, count(Choice{Fast: true}, false))
+	some, err := Choice{Names: []string{"drain", "kills"}}.choose(false)
 	require.NoError(t, err)
-	require.Equal(t, []string{"zombie", "kills"}, []string{some[0].name, some[1].name})
-	_, err = Run(t.Context(), options(t, 1), "earthquake")
+	require.Equal(t, []string{"drain", "kills"}, []string{some[0].name, some[1].name})
+	_, err = Run(t.Context(), options(t, 1), Choice{Names: []string{"earthquake"}})
 	require.ErrorContains(t, err, "earthquake")
-	_, err = Run(t.Context(), options(t, 0), "drain")
+	_, err = Run(t.Context(), options(t, 1), Choice{Files: []string{"earthquake.yaml"}})
+	require.ErrorContains(t, err, "earthquake")
+	_, err = Run(t.Context(), options(t, 0), Choice{Names: []string{"drain"}})
 	require.ErrorContains(t, err, "scale")
 }
 

@@ -41,8 +41,8 @@ func webhookSettings() []string {
 	}
 }
 
-func eventsLeave() scenario {
-	return scenario{
+func eventsLeave() piece {
+	return piece{
 		name: "events", most: eventsMax + arriveMax,
 		about: "100,000 events leave by feed, webhook and broker while relays are killed and endpoints fail",
 		variants: []variant{
@@ -173,7 +173,7 @@ func playEndpointHangs(ctx context.Context, s *stage) {
 	dead, well := s.receives(ctx, one, "the one that hangs"), s.receives(ctx, other, "the other")
 	other.prefix = "other-"
 	a, b := one.sendsTransfers(40), other.sendsTransfers(40)
-	a.name, b.name = tenantName(0), tenantName(1)
+	a.name, b.name = "tenant 1", "tenant 2"
 	s.begin(ctx, a, b)
 	s.during(ctx, "warm", time.Second)
 	begin := well.events()

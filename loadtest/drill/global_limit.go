@@ -12,6 +12,8 @@ import (
 )
 
 const (
+	// riskLimit is the limit of the risk service, over all workers.
+	riskLimit = 8
 	// limitSettles is how long after a change calls of before may still be in flight.
 	limitSettles = 4 * time.Second
 	// usedShare is how much of a limit counts as using it, and usedMostly how much of the time it has to be.
@@ -29,8 +31,8 @@ type inForce struct {
 	from, to time.Time
 }
 
-func globalLimit() scenario {
-	return scenario{
+func globalLimit() piece {
+	return piece{
 		name: "global-limit", most: 3 * time.Minute,
 		about: "workers come, go and die, and the limit changes; calls at once never exceed it, and use it",
 		variants: []variant{{

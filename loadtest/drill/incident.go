@@ -24,8 +24,8 @@ const (
 
 // incident replays what backends do when they fail green: a dependency becomes slow, nothing breaks, and
 // accepted transfers wait for minutes. Admission is off, as it was there.
-func incident() scenario {
-	return scenario{
+func incident() piece {
+	return piece{
 		name: "incident", most: 5 * time.Minute,
 		about: "the risk service takes 3 s, nobody is refused, all is green: the alert fires in a minute",
 		variants: []variant{{

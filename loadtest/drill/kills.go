@@ -21,8 +21,8 @@ const (
 	inHandMillis = 300
 )
 
-func kills() scenario {
-	return scenario{
+func kills() piece {
+	return piece{
 		name: "kills", most: killsWanted * 20 * time.Second,
 		about: "kill -9 of one of 4 workers, 200 times; its work goes on in 5 s, nothing is lost or doubled",
 		variants: []variant{{

@@ -23,15 +23,14 @@ func (s *stage) between(ctx context.Context, p *phase, first, second string) spr
 		first, second, s.theirs(p.from), s.theirs(p.to))
 }
 
-// settledOf is between for the accepted transfers of some tenants.
-func (s *stage) settledOf(ctx context.Context, p *phase, tenants ...uuid.UUID) spread {
+// betweenOf is between for the aggregates of some tenants.
+func (s *stage) betweenOf(ctx context.Context, p *phase, first, second string, tenants []uuid.UUID) spread {
 	return s.durations(ctx, `
 		SELECT coalesce(extract(epoch FROM b.at - a.at), -1)::float8
 		  FROM events a
-		  LEFT JOIN events b ON b.tenant_id = a.tenant_id AND b.aggregate_id = a.aggregate_id
-		                    AND b.type = 'transfer.settled'
-		 WHERE a.type = 'transfer.accepted' AND a.tenant_id = ANY ($1) AND a.at >= $2 AND a.at < $3`,
-		tenants, s.theirs(p.from), s.theirs(p.to))
+		  LEFT JOIN events b ON b.tenant_id = a.tenant_id AND b.aggregate_id = a.aggregate_id AND b.type = $2
+		 WHERE a.type = $1 AND a.at >= $3 AND a.at < $4 AND a.tenant_id = ANY ($5)`,
+		first, second, s.theirs(p.from), s.theirs(p.to), tenants)
 }
 
 // theirs is a time of ours by Postgres's clock.

@@ -92,8 +92,8 @@ func TestWhatNeverCameToItsSecondEventTookForEver(t *testing.T) {
 	require.Equal(t, 2, got.n)
 	require.InDelta(t, 2, got.p50.Seconds(), 0.01)
 	require.Equal(t, never, got.max)
-	require.Equal(t, got, s.settledOf(t.Context(), p, tenant))
-	require.Zero(t, s.settledOf(t.Context(), p, uuid.New()).n)
+	require.Equal(t, got, s.betweenOf(t.Context(), p, "transfer.accepted", "transfer.settled", []uuid.UUID{tenant}))
+	require.Zero(t, s.betweenOf(t.Context(), p, "transfer.accepted", "transfer.settled", []uuid.UUID{uuid.New()}).n)
 	require.NoError(t, s.err)
 }
 

@@ -20,11 +20,11 @@ const (
 	lateShare  = 0.2
 )
 
-func lostReplies() scenario {
+func lostReplies() piece {
 	settings := []string{
 		"HOLDFAST_PAYOUT_TIMEOUT=200ms", "HOLDFAST_PAYOUT_LIMIT=64", "HOLDFAST_RISK_LIMIT=16",
 	}
-	return scenario{
+	return piece{
 		name: "lost-replies", most: 5 * time.Minute,
 		about: "the payout rail pays and its answer is lost, 10,000 times; each transfer is paid once",
 		variants: []variant{

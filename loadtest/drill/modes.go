@@ -27,7 +27,8 @@ const (
 	// at the notification service its workers have together in it: a tenth of ten each.
 	catchUpLook   = 2 * time.Second
 	catchUpPlaces = 2
-	// sheddableRate and criticalRate are sent besides transfersRate.
+	// The rates, per second, by class.
+	transfersRate = 60
 	sheddableRate = 20
 	criticalRate  = 10
 	// The names of their streams.
@@ -55,8 +56,8 @@ func hasty() ([]byte, error) {
 }
 
 // modes lets a slow dependency lead through the modes and back.
-func modes() scenario {
-	return scenario{
+func modes() piece {
+	return piece{
 		name: "modes", most: 5 * time.Minute,
 		about: "a slow dependency: normal, constrained, protection and back, nothing lost, no flapping",
 		variants: []variant{{

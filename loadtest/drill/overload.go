@@ -39,8 +39,8 @@ type classShare struct {
 	share float64
 }
 
-func overload() scenario {
-	return scenario{
+func overload() piece {
+	return piece{
 		name: "overload", most: 5 * time.Minute,
 		about: "1, 2, 5 and 10 times the capacity: goodput stays, the rest is refused in 10 ms",
 		variants: []variant{

@@ -36,7 +36,7 @@ func (s *stage) start(ctx context.Context, role string) *process {
 		environ = slices.Concat(environ, s.settings, s.run.o.Environ)
 		var err error
 		p.Child, err = rig.StartChild(context.WithoutCancel(ctx), rig.Command{
-			Args: s.run.o.Command, Environ: environ, Stderr: s.run.o.Logs,
+			Args: s.command, Environ: environ, Stderr: s.run.o.Logs,
 		}, &p.ready)
 		if err != nil {
 			return fmt.Errorf("%s: %w", role, err)
@@ -51,7 +51,9 @@ func (s *stage) start(ctx context.Context, role string) *process {
 func (s *stage) startWorkers(ctx context.Context, n int) {
 	for range n {
 		if p := s.start(ctx, rig.RoleWorker); s.err == nil {
+			s.mu.Lock()
 			s.workers = append(s.workers, p)
+			s.mu.Unlock()
 		}
 	}
 }
@@ -64,6 +66,8 @@ func (s *stage) oldest() *process {
 	if s.err != nil {
 		return &process{}
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	p := s.workers[0]
 	s.workers = s.workers[1:]
 	return p

@@ -8,8 +8,8 @@ import (
 	"example.com/holdfast/loadtest/simdep"
 )
 
-func rolling() scenario {
-	return scenario{
+func rolling() piece {
+	return piece{
 		name: "drain", most: 2 * time.Minute,
 		about: "a rolling restart of all workers under load; each ends in time, nothing is lost or doubled",
 		variants: []variant{{

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -38,8 +39,10 @@ type stage struct {
 	risk, notify, rail *simdep.Server
 	receivers          []*receiver
 	broker             *rig.Broker // of a scenario that has one
+	command            []string    // that runs a process
 	settings           []string
 	api                *process
+	mu                 sync.Mutex // of workers: who looks at metrics is told of them meanwhile
 	workers            []*process
 	all                []*process // every one that was started
 	load               *load
@@ -50,7 +53,7 @@ type stage struct {
 }
 
 // play plays one variant and returns what it came to.
-func (r *run) play(ctx context.Context, s scenario, v variant) Outcome {
+func (r *run) play(ctx context.Context, s piece, v variant) Outcome {
 	began := r.o.Now()
 	o := Outcome{Scenario: s.name, Variant: v.name, Claims: []Claim{}}
 	r.say("%s: begins", o.title())
@@ -67,6 +70,9 @@ func (r *run) play(ctx context.Context, s scenario, v variant) Outcome {
 	ctx, cancel := context.WithTimeoutCause(ctx, most, fmt.Errorf("%s took longer than %s", o.title(), most))
 	defer cancel()
 	err := r.stage(ctx, v, &o)
+	if v.broken != nil {
+		o.bites(v.broken.Fails)
+	}
 	if err != nil && ctx.Err() != nil {
 		err = errors.Join(context.Cause(ctx), err)
 	}
@@ -79,15 +85,19 @@ func (r *run) play(ctx context.Context, s scenario, v variant) Outcome {
 }
 
 func (r *run) stage(ctx context.Context, v variant, o *Outcome) error {
+	command, remove, err := r.program(ctx, v.broken)
+	if err != nil {
+		return err
+	}
+	defer remove()
 	w, err := r.startWorld(ctx, v)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = w.Server.Stop() }() // its data is temporary
 	r.report.Postgres = w.Server.Version()
-	s := &stage{run: r, world: w, settings: v.settings, outcome: o}
-	remove := s.writePolicy(v)
-	defer remove()
+	s := &stage{run: r, world: w, command: command, settings: v.settings, outcome: o}
+	defer s.writePolicy(v)()
 	s.raise(ctx)
 	if s.err == nil {
 		v.play(ctx, s)

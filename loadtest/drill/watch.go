@@ -7,21 +7,20 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
-	"example.com/holdfast/internal/jobqueue"
-	"example.com/holdfast/loadtest/rig"
 	"example.com/holdfast/loadtest/simdep"
 )
 
 const (
 	// gaugeEvery is how often the calls in flight at a dependency are looked at.
 	gaugeEvery = 2 * time.Millisecond
-	// lookEvery is how often queues and metrics are looked at.
-	lookEvery = 100 * time.Millisecond
+	// seriesEvery is how often what is expected of metrics is looked at.
+	seriesEvery = 250 * time.Millisecond
 	// scrapeMax bounds one look at metrics.
 	scrapeMax = 2 * time.Second
 )
@@ -85,25 +84,6 @@ func (s *stage) inFlight(ctx context.Context, d *simdep.Server) *watch {
 	})
 }
 
-// queueAge watches how old the oldest due job of a queue is, in seconds.
-func (s *stage) queueAge(ctx context.Context, queue string) *watch {
-	var own *rig.Referee // a connection is for one goroutine
-	s.do(func() error {
-		var err error
-		own, err = rig.NewReferee(ctx, s.url, s.run.o.Now)
-		return err
-	})
-	if s.err != nil {
-		return &watch{cancel: func() {}, close: func() {}}
-	}
-	w := s.watching(ctx, lookEvery, func(ctx context.Context) (float64, bool, error) {
-		age, err := jobqueue.ReadyAge(ctx, own.Conn, queue)
-		return age.Seconds(), err == nil, err
-	})
-	w.close = func() { own.Close(ctx) }
-	return w
-}
-
 // largest is the largest value in a phase, and how many samples there were.
 func largest(samples []sample, p *phase) (float64, int) {
 	most, n := 0.0, 0
@@ -115,23 +95,15 @@ func largest(samples []sample, p *phase) (float64, int) {
 	return most, n
 }
 
-// metric watches the largest value of a metric over all workers that live. Labels are matched as they are
-// written: name="value".
-func (s *stage) metric(ctx context.Context, name, label string) *watch {
-	addrs := make([]string, len(s.workers))
-	for i, p := range s.workers {
-		addrs[i] = p.ready.Admin
+// watched are the admin listeners of the api and of the workers that live.
+func (s *stage) watched() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	addrs := []string{s.api.ready.Admin}
+	for _, p := range s.workers {
+		addrs = append(addrs, p.ready.Admin)
 	}
-	client := newHTTPClient()
-	return s.watching(ctx, lookEvery, func(ctx context.Context) (float64, bool, error) {
-		most, seen := 0.0, false
-		for _, addr := range addrs {
-			if value, ok := scrape(ctx, client, addr, name, label); ok {
-				most, seen = max(most, value), true
-			}
-		}
-		return most, seen, nil
-	})
+	return addrs
 }
 
 // total is the sum of a metric over all workers that live.
@@ -173,14 +145,15 @@ func fetchMetrics(ctx context.Context, client *http.Client, addr string) ([]byte
 	return io.ReadAll(answer.Body)
 }
 
-// readMetric adds up the samples of a metric in the text format that have a label.
-func readMetric(text io.Reader, name, label string) (float64, bool) {
+// readMetric adds up the samples of a metric in the text format that have all labels.
+func readMetric(text io.Reader, name string, label ...string) (float64, bool) {
 	sum, found := 0.0, false
 	lines := bufio.NewScanner(text)
 	for lines.Scan() {
 		series, value, ok := strings.Cut(lines.Text(), " ")
 		named, labels, _ := strings.Cut(series, "{")
-		if !ok || named != name || !strings.Contains(labels, label) {
+		missing := func(l string) bool { return !strings.Contains(labels, l) }
+		if !ok || named != name || slices.ContainsFunc(label, missing) {
 			continue
 		}
 		if n, err := strconv.ParseFloat(value, 64); err == nil {

@@ -19,22 +19,32 @@ import (
 	"example.com/holdfast/internal/mode"
 	"example.com/holdfast/loadtest/drill"
 	"example.com/holdfast/loadtest/rig"
+	"example.com/holdfast/loadtest/scenario"
 )
 
 const description = `Play fault scenarios with real processes, a private PostgreSQL and simulated
-dependencies, and say which claims hold. Without names all are played, in three quarters of an hour.`
+dependencies, and say which claims hold. Without names the scenarios of the repository's files are played, in
+less than ten minutes.`
 
 type cli struct {
 	List  listCmd  `cmd:"" help:"List the scenarios."`
+	Show  showCmd  `cmd:"" help:"Print the file of a scenario, to start one of your own from."`
 	Run   runCmd   `cmd:"" help:"Play scenarios and print the verdicts."`
 	Serve serveCmd `cmd:"" hidden:"" help:"Be a process of a scenario (started by run)."`
 }
 
 type listCmd struct{}
 
+type showCmd struct {
+	Name string `arg:"" help:"A scenario of the list that is a file."`
+}
+
 type runCmd struct {
 	Names    []string `arg:"" optional:"" help:"Scenarios of the list."`
-	All      bool     `help:"Play all scenarios."`
+	File     []string `help:"Play the scenario of this file, too." placeholder:"FILE" type:"existingfile"`
+	Fast     bool     `help:"Play the fast ones, in two minutes."`
+	All      bool     `help:"Play the long ones besides, in three quarters of an hour."`
+	Broken   bool     `help:"Switch the promise of each off, in a build of its own: its claims have to fail."`
 	JSON     string   `help:"Also write the report to this file." placeholder:"FILE" type:"path"`
 	MD       string   `help:"Also write the table to this file." placeholder:"FILE" type:"path"`
 	Scale    float64  `help:"Shorten and thin the scenarios: 0.1 is a tenth." default:"1"`
@@ -63,6 +73,8 @@ func main() {
 		err = rig.Serve(context.Background(), os.Environ(), os.Stdin, os.Stdout)
 	case "list":
 		err = drill.List(os.Stdout)
+	case "show <name>":
+		err = scenario.Show(os.Stdout, c.Show.Name)
 	default:
 		//nolint:forbidigo // main is where contexts come from
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -72,18 +84,19 @@ func main() {
 	k.FatalIfErrorf(err)
 }
 
-var errNames = errors.New("name scenarios of the list, or --all")
+var errNames = errors.New("name scenarios of the list, or say --fast or --all, and not both")
 
 // run prints what was measured, also when the run ended early.
 func (c *runCmd) run(ctx context.Context, out io.Writer) error {
-	if len(c.Names) == 0 != c.All {
+	choice := drill.Choice{Names: c.Names, Files: c.File, Fast: c.Fast, Long: c.All}
+	if c.Fast && c.All || len(c.Names)+len(c.File) > 0 && (c.Fast || c.All) {
 		return errNames
 	}
 	o, done, err := c.options()
 	if err != nil {
 		return err
 	}
-	report, err := drill.Run(ctx, o, c.Names...)
+	report, err := drill.Run(ctx, o, choice)
 	if err == nil && !report.Holds() {
 		err = errClaims
 	}
@@ -99,7 +112,7 @@ func (c *runCmd) options() (drill.Options, func() error, error) {
 	}
 	o := drill.Options{
 		Command: []string{program, "serve"}, Environ: c.Set, Progress: os.Stderr, Logs: os.Stderr,
-		Scale: c.Scale, Volatile: c.Volatile, Mode: mode.Mode(c.Mode),
+		Scale: c.Scale, Volatile: c.Volatile, Mode: mode.Mode(c.Mode), Broken: c.Broken, Root: ".",
 		//nolint:forbidigo // a command reads the clock and the environment
 		Now: time.Now, Env: os.Getenv,
 	}

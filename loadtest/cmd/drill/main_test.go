@@ -23,7 +23,7 @@ func parsed(t *testing.T, args ...string) (runCmd, string) {
 	return c.Run, parsed.Command()
 }
 
-func TestScenariosHaveToBeNamedOrAllBeMeant(t *testing.T) {
+func TestScenariosAreNamedOrASetIsMeant(t *testing.T) {
 	t.Parallel()
 	c, command := parsed(t, "run", "drain", "kills", "--scale=0.1", "--set=HOLDFAST_RISK_LIMIT=4")
 	require.Equal(t, "run <names>", command)
@@ -34,7 +34,7 @@ func TestScenariosHaveToBeNamedOrAllBeMeant(t *testing.T) {
 	require.InDelta(t, 0.1, o.Scale, 0)
 	require.Equal(t, []string{"HOLDFAST_RISK_LIMIT=4"}, o.Environ)
 	require.Equal(t, "serve", o.Command[1], "a process is this program again")
-	for _, args := range [][]string{{"run"}, {"run", "--all", "drain"}} {
+	for _, args := range [][]string{{"run", "--fast", "--all"}, {"run", "--all", "drain"}, {"run", "--fast", "kills"}} {
 		c, _ := parsed(t, args...)
 		require.ErrorIs(t, c.run(t.Context(), io.Discard), errNames)
 	}

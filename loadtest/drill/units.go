@@ -4,49 +4,11 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/google/uuid"
 
 	"example.com/holdfast/loadtest/rig"
 )
-
-const (
-	// lastUnits is what there is, lastBuyers how many want one, and buyersRate how many come a second.
-	lastUnits  = 200
-	lastBuyers = 1_000
-	buyersRate = 50
-	// buyersMax bounds the wait for all of them.
-	buyersMax = 2 * time.Minute
-)
-
-func lastUnitsSold() scenario {
-	return scenario{
-		name: "last-units", most: 3 * time.Minute,
-		about: "1,000 buyers for 200 units: each unit is sold once, and who got none has paid nothing",
-		variants: []variant{{
-			play: func(ctx context.Context, s *stage) {
-				s.startWorkers(ctx, 2)
-				t := s.caller(0)
-				units, buyers := s.times(lastUnits), s.times(lastBuyers)
-				rare := s.stocks(ctx, t, units)
-				earned := s.earned(ctx, t)
-				s.begin(ctx, t.buysOne(rare, buyersRate))
-				s.phase("buyers come")
-				s.until(ctx, fmt.Sprintf("%d buyers", buyers), buyersMax, func() (bool, error) {
-					t.mu.Lock()
-					defer t.mu.Unlock()
-					return len(t.orders) >= buyers, nil
-				})
-				s.settle(ctx)
-				s.effectsAll()
-				s.soldOnce(ctx, t, rare, units)
-				s.claim(equal("paid to the merchant, in minor units", s.earned(ctx, t)-earned,
-					uint64(units)*rig.PriceMin)) //nolint:gosec // a small count
-			},
-		}},
-	}
-}
 
 // stocks makes an SKU of which there are so many units.
 func (s *stage) stocks(ctx context.Context, t *traffic, units int) uuid.UUID {

@@ -11,42 +11,16 @@ import (
 	"github.com/google/uuid"
 
 	"example.com/holdfast/internal/problem"
-	"example.com/holdfast/loadtest/rig"
 )
 
 const (
-	// copiesOfEach is how often a request is sent at the same moment, and copiesRate how many requests a
-	// second are.
+	// copiesOfEach is how often a request is sent at the same moment.
 	copiesOfEach = 3
-	copiesRate   = 40
 	// otherBodyEvery: of so many repeats one has another body.
 	otherBodyEvery = 20
 	// repeatsOfEach are the copies but the first.
 	repeatsOfEach = copiesOfEach - 1
 )
-
-func duplicateKeys() scenario {
-	return scenario{
-		name: "duplicate-keys", most: 2 * time.Minute,
-		about: "each request comes 3 times at once over 2 api processes, some with another body: done once",
-		variants: []variant{{
-			play: func(ctx context.Context, s *stage) {
-				s.startWorkers(ctx, 2)
-				second := s.start(ctx, rig.RoleAPI)
-				c := newCopier(s.caller(0), clientPause)
-				s.do(func() error {
-					c.bases = []string{c.base, "http://" + second.ready.Addr}
-					return nil
-				})
-				s.begin(ctx, c.copies(copiesRate))
-				s.during(ctx, "each three times", s.long(30*time.Second))
-				s.settle(ctx)
-				s.effectsAll()
-				s.doneOnce(ctx, c)
-			},
-		}},
-	}
-}
 
 // copier is a client that sends each request several times at once, to one api after the other.
 type copier struct {
