@@ -60,12 +60,13 @@ func short(d time.Duration) string {
 const noiseFloor = 20 * time.Millisecond
 
 // notSlower claims that the 99th percentile under a fault is at most a factor of the calm one. What is below
-// noiseFloor is never slow: there a factor would compare noise.
-func notSlower(name string, calm, fault spread, factor float64) Claim {
-	limit := max(time.Duration(factor*float64(calm.p99)), noiseFloor)
+// the floor, or below noiseFloor, is never slow: there a factor would compare noise.
+func notSlower(name string, calm, fault spread, factor float64, floor time.Duration) Claim {
+	floor = max(floor, noiseFloor)
+	limit := max(time.Duration(factor*float64(calm.p99)), floor)
 	return Claim{
 		Name:     name,
-		Expected: fmt.Sprintf("p99 at most %.1f x calm, or %s", factor, short(noiseFloor)),
+		Expected: fmt.Sprintf("p99 at most %.1f x calm, or %s", factor, short(floor)),
 		Measured: fmt.Sprintf("calm p99 %s of %d, fault p99 %s of %d",
 			short(calm.p99), calm.n, short(fault.p99), fault.n),
 		Holds: calm.n >= samplesMin && fault.n >= samplesMin && fault.p99 <= limit,

@@ -34,7 +34,7 @@ func TestAPercentileIsNotExceededByThatManyOfAHundred(t *testing.T) {
 func TestWhatTheFaultMakesSlowerFails(t *testing.T) {
 	t.Parallel()
 	const ms = time.Millisecond
-	holds := func(calm, fault spread) bool { return notSlower("x", calm, fault, 1.5).Holds }
+	holds := func(calm, fault spread) bool { return notSlower("x", calm, fault, 1.5, 0).Holds }
 	require.True(t, holds(steady(100, 40*ms), steady(100, 60*ms)))
 	require.False(t, holds(steady(100, 40*ms), steady(100, 61*ms)))
 	require.True(t, holds(steady(100, 2*ms), steady(100, 20*ms)), "below the floor is noise")
@@ -43,6 +43,8 @@ func TestWhatTheFaultMakesSlowerFails(t *testing.T) {
 	require.False(t, holds(steady(samplesMin-1, 40*ms), steady(100, ms)))
 	require.False(t, holds(spread{}, spread{}))
 	require.False(t, holds(steady(100, 40*ms), steady(100, never)))
+	require.True(t, notSlower("x", steady(100, 2*ms), steady(100, 90*ms), 1.5, 90*ms).Holds)
+	require.False(t, notSlower("x", steady(100, 2*ms), steady(100, 91*ms), 1.5, 90*ms).Holds)
 }
 
 func TestWhatIsLateOrNotMeasuredFails(t *testing.T) {

@@ -198,7 +198,7 @@ func playEndpointHangs(ctx context.Context, s *stage) {
 		s.gotAll(ctx, r.arrivals, tenant)
 	}
 	s.claim(
-		notSlower("the other endpoint, happened to delivered", calm, beside, hangingFactor),
+		notSlower("the other endpoint, happened to delivered", calm, beside, hangingFactor, 0),
 		atLeast("events that waited for the one that hung", float64(dead.events()-got), 1),
 	)
 }

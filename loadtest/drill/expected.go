@@ -139,7 +139,7 @@ func (p *playing) expect(ctx context.Context, e scenario.Expectation) {
 	case e.NotSlower != nil:
 		w := e.NotSlower
 		p.claim(notSlower(w.What.String()+" in "+w.In, p.spread(ctx, w.What, w.Than, w.Tenants),
-			p.spread(ctx, w.What, w.In, w.Tenants), w.Factor))
+			p.spread(ctx, w.What, w.In, w.Tenants), w.Factor, w.Or))
 	case e.Within != nil:
 		p.isWithin(ctx, e.Within)
 	case e.Goodput != nil:

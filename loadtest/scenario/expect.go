@@ -86,14 +86,15 @@ func (w *What) String() string {
 // AllStreams in place of a stream means all of them.
 const AllStreams = "all"
 
-// NotSlower is that a 99th percentile is at most a factor of that in another phase. Tenants narrow what is
-// measured between events.
+// NotSlower is that a 99th percentile is at most a factor of that in another phase, or at most Or, below which
+// nothing is slow. Tenants narrow what is measured between events.
 type NotSlower struct {
-	What    What    `yaml:"what"`
-	In      string  `yaml:"in"`
-	Than    string  `yaml:"than"`
-	Factor  float64 `yaml:"factor"`
-	Tenants []int   `yaml:"tenants"`
+	What    What          `yaml:"what"`
+	In      string        `yaml:"in"`
+	Than    string        `yaml:"than"`
+	Factor  float64       `yaml:"factor"`
+	Or      time.Duration `yaml:"or"`
+	Tenants []int         `yaml:"tenants"`
 }
 
 // Within is that a percentile in a phase is within a bound. Percentile is 99 unless it is 50.
