@@ -14,7 +14,7 @@ type Outcome struct {
 	Claims   []Claim `json:"claims"`
 	// Figures were measured and are held to nothing.
 	Figures []Figure `json:"figures,omitempty"`
-	// Points are the score, of 100, if all claims hold and the scenario has one.
+	// Points are the score, of 100, of a scenario that has one. They mean nothing unless all claims hold.
 	Points float64 `json:"points,omitempty"`
 	// Skipped says why the scenario was not played, Error why it was broken off.
 	Skipped string `json:"skipped,omitempty"`
@@ -138,9 +138,9 @@ func (o *Outcome) held() string {
 	return fmt.Sprintf("%d of %d", n, len(o.Claims))
 }
 
-// score is empty for what has none.
+// score is empty for what has none, or has not earned it.
 func (o *Outcome) score() string {
-	if o.Points == 0 {
+	if o.Points == 0 || !o.holds() {
 		return ""
 	}
 	return fmt.Sprintf("%.0f", o.Points)

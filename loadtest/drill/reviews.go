@@ -2,7 +2,6 @@ package drill
 
 import (
 	"context"
-	"net/http"
 	"sync"
 	"time"
 
@@ -28,22 +27,27 @@ func (s *stage) prepareReviews(ctx context.Context, t *traffic, toCancel, toAppr
 		if n >= toCancel {
 			body.To = t.tenant.World
 		}
-		for {
-			a, err := t.transfer(ctx, "review", n, body)
-			if err != nil || a.status == http.StatusAccepted {
-				return err
-			}
-			select {
-			case <-time.After(preparePause):
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
+		return t.insistsOn(ctx, func() (answer, error) { return t.transfer(ctx, "review", n, body) })
 	})
 	s.until(ctx, "all reviews", prepareMax, func() (bool, error) {
 		t.toCancel.ids, t.toApprove.ids = s.inReview(ctx, false), s.inReview(ctx, true)
 		return len(t.toCancel.ids) == toCancel && len(t.toApprove.ids) == toApprove, s.err
 	})
+}
+
+// insistsOn asks again for as long as the answer is for a moment.
+func (t *traffic) insistsOn(ctx context.Context, ask func() (answer, error)) error {
+	for {
+		a, err := ask()
+		if err != nil || !passing(a) {
+			return err
+		}
+		select {
+		case <-time.After(preparePause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // inReview reads the transfers in review that are payouts, or that are none.
@@ -67,8 +71,7 @@ func (s *stage) clearReviews(ctx context.Context) {
 		}
 		left := append(s.inReview(ctx, false), s.inReview(ctx, true)...)
 		s.each(len(left), func(n int) error {
-			_, err := t.cancel(ctx, left[n])
-			return err
+			return t.insistsOn(ctx, func() (answer, error) { return t.cancel(ctx, left[n]) })
 		})
 	}
 }
