@@ -36,9 +36,9 @@ bench: ## Measure accepting and settling against a naive path in the same run.
 	@scripts/need-postgres.sh
 	go run ./loadtest/cmd/bench $(ARGS)
 
-drill: ## Play fault scenarios and say which claims hold. ARGS='run kills --scale 0.1', ARGS=list.
+drill: ## Play thirteen failures and say which claims hold. ARGS='run --broken', ARGS=list, docs/drills.md.
 	@scripts/need-postgres.sh
-	@go run ./loadtest/cmd/drill $(or $(ARGS),run --all)
+	@go run ./loadtest/cmd/drill $(or $(ARGS),run)
 
 load: ## Load a system and check its promises; without ARGS a private one, for a minute. ARGS=list, docs/load.md.
 	@scripts/need-postgres.sh
