@@ -96,13 +96,14 @@ func NewWorker(ctx context.Context, cfg config.Config, env Env, via Transports) 
 	workers := river.NewWorkers()
 	w.transfers.AddWorkers(workers)
 	w.orders.AddWorkers(workers)
+	hand := jobqueue.NewHand(env.Now)
 	w.instance = &jobqueue.Instance{
 		ID: env.Instance, Host: env.Host, Version: env.Version, Pool: w.ops, Log: env.Log,
-		Reaped: env.Metrics.Reaped, Silent: w.release,
+		Reaped: env.Metrics.Reaped, Silent: w.release, Hand: hand,
 	}
 	w.client, err = jobqueue.NewClient(jobqueue.Config{
 		Pool: w.river, ID: env.Instance, InHand: w.out.inHand(cfg.DBLimit), Workers: workers, Log: env.Log,
-		Now: env.Now,
+		Now: env.Now, Hand: hand,
 	})
 	if err != nil {
 		return nil, err

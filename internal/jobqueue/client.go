@@ -44,6 +44,8 @@ type Config struct {
 	// InHand is how many jobs of each queue the worker has at most.
 	InHand  map[string]int
 	Workers *river.Workers
+	// Hand is told which jobs are worked; nil is allowed.
+	Hand *Hand
 	// Log gets a line for each job, and the warnings of River.
 	Log *slog.Logger
 	// Now is the clock by which a line tells how long its job took.
@@ -56,7 +58,7 @@ func NewClient(cfg Config) (*river.Client[pgx.Tx], error) {
 	for queue, limit := range cfg.InHand {
 		queues[queue] = configOf(queue, limit)
 	}
-	last := &backstop{pool: cfg.Pool, log: cfg.Log, lines: lines{cfg.Log, cfg.Now}}
+	last := &backstop{pool: cfg.Pool, log: cfg.Log, lines: lines{cfg.Log, cfg.Now}, hand: cfg.Hand}
 	client, err := river.NewClient(riverpgxv5.New(cfg.Pool), &river.Config{
 		ID: cfg.ID, Queues: queues, Workers: cfg.Workers, Logger: slog.New(warnings{cfg.Log.Handler()}),
 		FetchCooldown: fetchCooldown, FetchPollInterval: pollUrgentEvery, JobTimeout: jobTimeout,

@@ -42,12 +42,14 @@ type backstop struct {
 	pool  *pgxpool.Pool
 	log   *slog.Logger
 	lines lines
+	hand  *Hand
 }
 
 // Work tells of a job, gives one back that ended because the process does, and takes one that failed.
 func (b *backstop) Work(
 	ctx context.Context, job *rivertype.JobRow, work func(context.Context) error,
 ) error {
+	defer b.hand.begin(job.ID)()
 	err := b.lines.around(ctx, job, work)
 	cause := context.Cause(ctx)
 	switch {

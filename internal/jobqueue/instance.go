@@ -28,7 +28,8 @@ const (
 	calmRounds = int32(silenceMax / beatEvery)
 	// runMax is how long a job may count as running although its worker lives: past its timeout the
 	// worker does not have it, since the reply to its fetch was lost or its end could not be recorded.
-	// What is left over would hide every younger row of its queue from the sweeper.
+	// What is left over would hide every younger row of its queue from the sweeper. A process that knows what
+	// it has in hand finds its own such jobs sooner, after lostAfter.
 	runMax = jobTimeout + 15*time.Second
 )
 
@@ -44,6 +45,8 @@ type Instance struct {
 	// Silent is told, in every round that finds some, which instances do not beat any more, so that what they
 	// hold besides jobs is taken over; nil is allowed. One that only slept finds out when it wakes.
 	Silent func(ctx context.Context, ids []string) error
+	// Hand is what the process has in hand; nil: nobody knows, and what it lost is found after runMax.
+	Hand *Hand
 
 	cancel context.CancelFunc
 	group  sync.WaitGroup
@@ -104,7 +107,8 @@ func (i *Instance) beat(ctx context.Context) error {
 	return nil
 }
 
-// takeOver ends the running jobs whose worker does not beat, or does not have them any more, and inserts
+// takeOver ends the running jobs whose worker does not beat, or does not have them any more (any worker's after
+// a while, its own sooner: it knows what it has in hand; without that $6 is null and finds none), and inserts
 // them again: with the count of attempts, so that their worker knows that a call may have been sent before,
 // in their lane, and as old as they were. A worker that was only asleep completes nothing when it wakes:
 // River completes a job only while it is running, and every effect is guarded by the rows.
@@ -118,6 +122,8 @@ WITH lost AS (
        AND EXISTS (SELECT FROM instances me
                     WHERE me.id = $3 AND me.heartbeat_at >= clock_timestamp() - $1::interval)
        AND (j.attempted_at < clock_timestamp() - $4::interval
+            OR j.attempted_by[cardinality(j.attempted_by)] = $3
+               AND j.attempted_at < clock_timestamp() - $5::interval AND j.id <> ALL ($6::bigint[])
             OR NOT EXISTS (SELECT FROM instances i
                             WHERE i.id = j.attempted_by[cardinality(j.attempted_by)]
                               AND i.heartbeat_at >= clock_timestamp() - $1::interval))
@@ -157,12 +163,12 @@ func (i *Instance) reap(ctx context.Context) error {
 	defer cancel()
 	var jobs, queues int64
 	err := i.Pool.QueryRow(ctx, takeOver, pgtx.Interval(silenceMax), notifyChannel, i.ID,
-		pgtx.Interval(runMax)).Scan(&jobs, &queues)
+		pgtx.Interval(runMax), pgtx.Interval(lostAfter), i.Hand.held()).Scan(&jobs, &queues)
 	if err != nil {
 		return fmt.Errorf("take over jobs of dead workers: %w", err)
 	}
 	if jobs > 0 {
-		i.Log.WarnContext(ctx, "took over jobs of a dead worker", slog.Int64("jobs", jobs))
+		i.Log.WarnContext(ctx, "took over jobs that nobody has in hand", slog.Int64("jobs", jobs))
 		if i.Reaped != nil {
 			i.Reaped(jobs)
 		}

@@ -212,6 +212,59 @@ SELECT count(*) FROM river_job WHERE state = 'available' AND args ->> 'n' = '1'`
 	require.Equal(t, 1, count(t, pool, "SELECT count(*) FROM river_job WHERE state = 'running'"))
 }
 
+// TestAJobThatIsNotInHandIsTakenOverSoon is that of a fetch whose reply was lost with its connection.
+func TestAJobThatIsNotInHandIsTakenOverSoon(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	me := newInstance(pool, "me")
+	var passed atomic.Int64
+	me.Hand = jobqueue.NewHand(func() time.Time { return time.Unix(0, passed.Load()) })
+	for n, by := range []string{"me", "me", "me", "me", "other"} {
+		claim(t, pool, n+1, by)
+	}
+	require.NoError(t, newInstance(pool, "other").BeatOnce(t.Context()))
+	_, err := pool.Exec(t.Context(), `
+UPDATE river_job SET attempted_at = clock_timestamp() - $1::interval WHERE args ->> 'n' <> '4'`,
+		pgtx.Interval(jobqueue.LostAfter))
+	require.NoError(t, err)
+	job := func(n string) (id int64) {
+		require.NoError(t, pool.QueryRow(t.Context(), `
+SELECT id FROM river_job WHERE args ->> 'n' = $1 AND state = 'running'`, n).Scan(&id))
+		return id
+	}
+	me.Hand.Begin(job("1"))
+	me.Hand.Begin(job("2"))()
+	taken := func() string {
+		require.NoError(t, me.BeatOnce(t.Context()))
+		require.NoError(t, me.ReapOnce(t.Context()))
+		var names string
+		require.NoError(t, pool.QueryRow(t.Context(), `
+SELECT coalesce(string_agg(args ->> 'n', ' ' ORDER BY args ->> 'n'), '') FROM river_job WHERE state = 'available'`).
+			Scan(&names))
+		return names
+	}
+	require.Equal(t, "3", taken(), "what is worked, has just ended, is young or another's stays")
+	passed.Add(int64(jobqueue.LostAfter) + 1)
+	require.Equal(t, "2 3", taken(), "an end that is not recorded for so long will not be")
+	require.Len(t, me.Hand.Held(), 1, "what has ended long ago is forgotten")
+}
+
+func TestAClientSaysWhatItHasInHand(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	hand := jobqueue.NewHand(time.Now) //nolint:forbidigo // a test waits by the real clock
+	workers, worked := newWorkers()
+	client, err := jobqueue.NewClient(jobqueue.Config{
+		Pool: pool, ID: "me", InHand: map[string]int{jobqueue.QueueRisk: 1}, Workers: workers,
+		Log: slog.New(slog.DiscardHandler), Hand: hand,
+		Now: time.Now, //nolint:forbidigo // a test waits by the real clock
+	})
+	require.NoError(t, err)
+	start(t, client)
+	enqueue(t, pool, job(jobqueue.QueueRisk, 1, now(t, pool)))
+	require.Equal(t, []int64{receive(t, worked).ID}, hand.Held())
+}
+
 func TestAnInstanceBeatsFromStartToStop(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.New(t)
