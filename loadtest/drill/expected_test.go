@@ -136,6 +136,8 @@ func TestRecoveryIsTheLastEndOfWhatWasAcceptedBefore(t *testing.T) {
 	ends(time.Second, 9*time.Second)                        // accepted later
 	ends(-time.Second, 9*time.Second, "transfer.in_review") // a person took so long
 	require.InDelta(t, 3, s.recoveredAfter(t.Context(), p).Seconds(), 0.05)
+	insertEvent(t, pool, tenant, uuid.New(), 1, "transfer.accepted", from.Add(-time.Second))
+	require.Equal(t, never, s.recoveredAfter(t.Context(), p), "one has not ended")
 	require.NoError(t, s.err)
 }
 

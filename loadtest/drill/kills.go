@@ -11,7 +11,7 @@ const (
 	// takeOverMax is how long the work of a dead worker may wait.
 	takeOverMax = 5 * time.Second
 	// takeOverWait is how long a drill waits for it before it gives up.
-	takeOverWait = 30 * time.Second
+	takeOverWait = 15 * time.Second
 	killsWanted  = 200
 	// inHandMax bounds the wait for a worker that has something in hand.
 	inHandMax = 20 * time.Second

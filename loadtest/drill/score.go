@@ -7,21 +7,20 @@ import (
 	"example.com/holdfast/loadtest/scenario"
 )
 
-// recoveredAfter is how long after a phase began the last of what was accepted before it came to its end.
-// What was in review waited for a person.
+// recoveredAfter is how long after a phase began the last of what was accepted before it came to its end,
+// or never. What was in review waited for a person.
 func (s *stage) recoveredAfter(ctx context.Context, p *phase) time.Duration {
 	return s.durations(ctx, `
-		SELECT coalesce(max(extract(epoch FROM e.at - $1::timestamptz)), 0)::float8
-		  FROM events e
-		 WHERE e.at > $1
-		   AND e.type IN ('transfer.settled', 'transfer.blocked', 'transfer.canceled', 'transfer.expired',
-		                  'transfer.failed', 'order.confirmed', 'order.canceled')
-		   AND EXISTS (SELECT FROM events a
-		                WHERE a.tenant_id = e.tenant_id AND a.aggregate_id = e.aggregate_id
-		                  AND a.type IN ('transfer.accepted', 'order.pending') AND a.at < $1)
-		   AND NOT EXISTS (SELECT FROM events a
-		                    WHERE a.tenant_id = e.tenant_id AND a.aggregate_id = e.aggregate_id
-		                      AND a.type = 'transfer.in_review')`, s.theirs(p.from)).max
+		SELECT CASE WHEN e.at IS NULL THEN -1
+		            ELSE greatest(extract(epoch FROM e.at - $1::timestamptz), 0) END::float8
+		  FROM events a
+		  LEFT JOIN events e ON e.tenant_id = a.tenant_id AND e.aggregate_id = a.aggregate_id
+		        AND e.type IN ('transfer.settled', 'transfer.blocked', 'transfer.canceled', 'transfer.expired',
+		                       'transfer.failed', 'order.confirmed', 'order.canceled')
+		 WHERE a.type IN ('transfer.accepted', 'order.pending') AND a.at < $1
+		   AND NOT EXISTS (SELECT FROM events r
+		                    WHERE r.tenant_id = a.tenant_id AND r.aggregate_id = a.aggregate_id
+		                      AND r.type = 'transfer.in_review')`, s.theirs(p.from)).max
 }
 
 // keptPart is the part of what was accepted that came to a good end within its promise. What a client
