@@ -152,6 +152,9 @@ func (p *playing) befall(ctx context.Context, step scenario.Step) {
 			return len(had.items) > 0, err
 		})
 		p.pause(ctx, sleeper, d)
+		p.mu.Lock()
+		p.workers = append(p.workers, sleeper) // it is one of them again
+		p.mu.Unlock()
 	case scenario.CrashPostgres:
 		for n := 0; n < times && p.going(ctx); n++ {
 			p.crash(ctx)
