@@ -87,7 +87,7 @@ func (r *run) week() string {
 func (r *run) account(ctx context.Context, api *client.Client, n int) (uuid.UUID, error) {
 	key := fmt.Sprintf("%s-%s-account-%d", r.week(), r.o.Currency, n)
 	a, err := api.CreateAccount(ctx, client.NewAccount{
-		Name: fmt.Sprintf("load %d", n), Kind: client.AccountKindUser, Currency: r.o.Currency,
+		Name: fmt.Sprintf("%s%d", accountPrefix, n), Kind: client.AccountKindUser, Currency: r.o.Currency,
 	}, client.WithKey(key))
 	return a.ID, err
 }
