@@ -1,4 +1,4 @@
-# The images of Holdfast: docker build --target api -t holdfast/api . (or worker, ctl, simdep)
+# The images of Holdfast: docker build --target api -t holdfast/api . (or worker, ctl, simdep, load)
 #
 # Each is one static binary and the certificates of public authorities, on nothing: no shell, no packages,
 # no user database, so nothing to patch but the program. It builds with BuildKit and without it, which is
@@ -19,7 +19,8 @@ ARG TARGETOS TARGETARCH VERSION=unstamped
 RUN module=$(go list -m) && \
     CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -buildvcs=false \
     -ldflags "-s -w -X $module/internal/app.stamp=$VERSION" \
-    -o /out/ ./cmd/api ./cmd/worker ./cmd/ctl ./loadtest/simdep/cmd/simdep
+    -o /out/ ./cmd/api ./cmd/worker ./cmd/ctl ./loadtest/simdep/cmd/simdep ./loadtest/cmd/load && \
+    mkdir /out/reports
 
 # What all images have. The number is a user that no machine has.
 FROM scratch AS base
@@ -51,3 +52,10 @@ EXPOSE 9090
 HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=3 CMD ["/simdep", "healthcheck"]
 ENTRYPOINT ["/simdep"]
 CMD ["--addr=0.0.0.0:9090"]
+
+# The load generator. Its folder for reports belongs to its user, and so does a new volume that is put there.
+FROM base AS load
+COPY --from=build /out/load /load
+COPY --from=build --chown=65532:65532 /out/reports /reports
+ENTRYPOINT ["/load"]
+CMD ["run"]

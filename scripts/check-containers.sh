@@ -12,10 +12,11 @@ if ! docker version >/dev/null 2>&1; then
 fi
 
 export HOLDFAST_TEST_VERSION=check
+targets=(api worker ctl simdep load)
 log=$(mktemp)
 
 finish() {
-    for target in api worker ctl simdep; do
+    for target in "${targets[@]}"; do
         docker rmi "holdfast/$target:$HOLDFAST_TEST_VERSION" >/dev/null 2>&1 || true
     done
     # Without BuildKit the stage that compiles stays behind as an image without a name.
@@ -25,7 +26,7 @@ finish() {
 trap finish EXIT
 
 deploy/airgap/stand-ins.sh
-for target in api worker ctl simdep; do
+for target in "${targets[@]}"; do
     from=$SECONDS
     if ! docker build --target "$target" -t "holdfast/$target:$HOLDFAST_TEST_VERSION" \
         --build-arg "VERSION=$HOLDFAST_TEST_VERSION" . >"$log" 2>&1; then

@@ -110,7 +110,7 @@ golang() {
     mkdir -p "$root/go/pkg"
     mv "$work/modules" "$root/go/pkg/mod"
     GOMODCACHE=$root/go/pkg/mod GOCACHE=$root/root/.cache/go-build CGO_ENABLED=0 \
-        go build -trimpath -buildvcs=false -o "$work/discarded/" ./cmd/... ./loadtest/simdep/cmd/simdep
+        go build -trimpath -buildvcs=false -o "$work/discarded/" ./cmd/... ./loadtest/simdep/cmd/simdep ./loadtest/cmd/load
     import "$1" "$root" 'ENV PATH=/go/bin:/usr/local/go/bin:/usr/local/bin:/usr/bin:/bin' 'ENV GOPATH=/go' \
         'ENV GOTOOLCHAIN=local' 'WORKDIR /go' "LABEL $SUM=$sum" 'CMD ["bash"]'
 }

@@ -25,7 +25,8 @@ type fake struct {
 	bodies    map[string]string // by key
 	transfers map[uuid.UUID]string
 	events    []string
-	n         int // transfers of the load
+	unplaced  []string // events that the feed tells of later
+	n         int      // transfers of the load
 
 	// What it does to the nth transfer of the load, from 1.
 	lose, forget, twice, late, leak int
@@ -217,18 +218,21 @@ func (f *fake) take(a asked, n int) string {
 func (f *fake) tell(id uuid.UUID, kind string, seq int, at time.Time, a asked) {
 	const form = `{"id":"%s-%d","subject":%q,"type":%q,"time":%q,"data":{"seq":%d,"transfer":{` +
 		`"from_account":%q,"to_account":%q,"amount":{"value":%d,"currency":"EUR"},"created_at":%q}}}`
-	f.events = append(f.events, fmt.Sprintf(form, id, seq, id, kind, at.Format(time.RFC3339Nano), seq, a.From,
-		a.To, a.Amount.Value, f.created.Format(time.RFC3339Nano)))
+	f.unplaced = append(f.unplaced, fmt.Sprintf(form, id, seq, id, kind, at.Format(time.RFC3339Nano), seq,
+		a.From, a.To, a.Amount.Value, f.created.Format(time.RFC3339Nano)))
 }
 
+// feed tells what has a place. As in a log, an event gets it a moment after its transfer has ended: here,
+// after somebody has asked where the feed is now.
 func (f *fake) feed(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	from := len(f.events)
+	from, to := len(f.events), len(f.events)
+	f.events, f.unplaced = append(f.events, f.unplaced...), nil
 	if c := r.URL.Query().Get("cursor"); c != "" {
 		from, _ = strconv.Atoi(c)
+		to = min(len(f.events), from+pageSize)
 	}
-	to := min(len(f.events), from+pageSize)
 	_, _ = fmt.Fprintf(w, `{"events":[%s],"next_cursor":"%d"}`, strings.Join(f.events[from:to], ","), to)
 }
 

@@ -114,27 +114,52 @@ func (f *feed) count() int {
 	return len(f.ends)
 }
 
-// follow reads the feeds of all tenants from now on. The function that it returns ends that, and says what
-// went wrong.
-func (r *run) follow(ctx context.Context) (func() error, error) {
+// begin finds out from where on events are the load's.
+func (t *tenant) begin(ctx context.Context) error {
+	now := client.ListEventsParams{From: new(client.ListEventsParamsFrom("now"))}
+	page, err := t.api.ListEvents(ctx, &now)
+	if err != nil {
+		return fmt.Errorf("follow: %w", explain(err))
+	}
+	t.cursor = page.NextCursor
+	return nil
+}
+
+// pass reads on until the feed has told how some transfers ended. A transfer is settled a moment before its
+// event has its place in the feed: who begins in between would count it among what the load moved.
+func (t *tenant) pass(ctx context.Context, transfers []uuid.UUID) error {
+	ctx, cancel := context.WithTimeout(ctx, fundMax)
+	defer cancel()
+	t.feed = newFeed()
+	for _, id := range transfers {
+		for _, told := t.feed.end(id); !told; _, told = t.feed.end(id) {
+			page, err := t.page(ctx, &t.cursor)
+			if err != nil {
+				return fmt.Errorf("wait until the feed tells of transfer %s: %w", id, err)
+			}
+			t.cursor = page.NextCursor
+			if len(page.Events) == 0 {
+				pause(ctx, feedPause)
+			}
+		}
+	}
+	return nil
+}
+
+// follow reads the feeds of all tenants on. The function that it returns ends that, and says what went wrong.
+func (r *run) follow(ctx context.Context) func() error {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	errs := make([]error, len(r.tenants))
 	var group sync.WaitGroup
-	end := func() error {
+	for i, t := range r.tenants {
+		t.feed = newFeed()
+		group.Go(func() { errs[i] = t.read(ctx, t.cursor) })
+	}
+	return func() error {
 		cancel()
 		group.Wait()
 		return errors.Join(errs...)
 	}
-	for i, t := range r.tenants {
-		t.feed = newFeed()
-		now := client.ListEventsParams{From: new(client.ListEventsParamsFrom("now"))}
-		page, err := t.api.ListEvents(ctx, &now)
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("load: follow %s: %w", t.name, explain(err)), end())
-		}
-		group.Go(func() { errs[i] = t.read(ctx, page.NextCursor) })
-	}
-	return end, nil
 }
 
 // read reads page after page until the context ends. A page that is refused is asked for again.

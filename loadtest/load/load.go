@@ -147,10 +147,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	if err := r.prepare(ctx); err != nil {
 		return Report{}, err
 	}
-	ended, err := r.follow(ctx)
-	if err != nil {
-		return Report{}, err
-	}
+	ended := r.follow(ctx)
 	r.send(ctx)
 	interrupted := ctx.Err() != nil
 	// Who is told to end sends nothing more, and still finds out what became of what was sent.

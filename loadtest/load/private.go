@@ -114,13 +114,11 @@ func (p *Private) seed(ctx context.Context, pool *pgxpool.Pool, o PrivateOptions
 		if err != nil {
 			return err
 		}
-		for _, class := range []tenancy.Class{tenancy.Critical, tenancy.Standard, tenancy.Sheddable} {
-			secret, err := keys.CreateKey(ctx, t.ID, "load", tenancy.Scopes(), class)
-			if err != nil {
-				return err
-			}
-			p.Keys = append(p.Keys, Key{Class: string(class), Secret: secret})
+		made, err := makeKeys(ctx, keys, t.ID)
+		if err != nil {
+			return err
 		}
+		p.Keys = append(p.Keys, made...)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"example.com/holdfast/internal/pgtest"
 	"example.com/holdfast/loadtest/rig"
 )
 
@@ -24,7 +25,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	m.Run()
+	pgtest.Main(m)
 }
 
 func TestAPrivateSystemKeepsItsPromisesUnderAllKindsOfRequests(t *testing.T) {
@@ -59,4 +60,16 @@ func TestAPrivateSystemKeepsItsPromisesUnderAllKindsOfRequests(t *testing.T) {
 	o.Mix = "duplicates"
 	again := loaded(t, o)
 	require.True(t, again.Holds(), "accounts of before are found and used again: %+v", again.Claims)
+
+	made, err := MakeTenantKeys(t.Context(), TenantKeysOptions{
+		Database: p.Database, Tenant: "a newcomer", Accounts: o.Accounts, Fund: o.Fund, Currency: o.Currency,
+		Now: o.Now,
+	})
+	t.Cleanup(func() { require.NoError(t, made.Revoke(t.Context())) })
+	require.NoError(t, err)
+	o.Keys = made.Keys
+	own := loaded(t, o)
+	require.True(t, own.Holds(), "a tenant that was not there can do it as well: %+v", own.Claims)
+	require.Equal(t, 1, own.Tenants)
+	require.Len(t, own.Classes, 3)
 }

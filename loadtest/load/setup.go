@@ -51,6 +51,8 @@ type tenant struct {
 	onHand map[uuid.UUID]int64
 	book   *book
 	feed   *feed
+	// cursor is where the feed is read on from.
+	cursor string
 }
 
 // own are all accounts of the load.
@@ -85,7 +87,7 @@ func (r *run) week() string {
 func (r *run) account(ctx context.Context, api *client.Client, n int) (uuid.UUID, error) {
 	key := fmt.Sprintf("%s-%s-account-%d", r.week(), r.o.Currency, n)
 	a, err := api.CreateAccount(ctx, client.NewAccount{
-		Name: fmt.Sprintf("load %d", n), Kind: client.AccountKindUser, Currency: r.o.Currency,
+		Name: fmt.Sprintf("%s%d", accountPrefix, n), Kind: client.AccountKindUser, Currency: r.o.Currency,
 	}, client.WithKey(key))
 	return a.ID, err
 }
@@ -129,6 +131,9 @@ func (r *run) equip(ctx context.Context, t *tenant) error {
 		return err
 	})
 	if err != nil {
+		return err
+	}
+	if err := t.begin(ctx); err != nil {
 		return err
 	}
 	if err := r.fill(ctx, t); err != nil {
@@ -188,28 +193,37 @@ func (r *run) fill(ctx context.Context, t *tenant) error {
 		return err
 	}
 	r.say("%s: fills its accounts with %d %s from account %s", t.name, sum, r.o.Currency, from)
-	return each(len(missing), func(i int) error {
+	given := make([]uuid.UUID, len(missing))
+	err = each(len(missing), func(i int) error {
 		if missing[i] == 0 {
 			return nil
 		}
-		return r.give(ctx, t, from, t.accounts[i], missing[i])
+		var err error
+		given[i], err = r.give(ctx, t, client.NewTransfer{
+			FromAccount: from, ToAccount: t.accounts[i],
+			Amount: client.Amount{Value: missing[i], Currency: r.o.Currency},
+		})
+		return err
 	})
+	if err != nil {
+		return err
+	}
+	return t.pass(ctx, slices.DeleteFunc(given, func(id uuid.UUID) bool { return id == uuid.Nil }))
 }
 
-func (r *run) give(ctx context.Context, t *tenant, from, to uuid.UUID, value int64) error {
+// give makes a transfer and waits until it is settled.
+func (r *run) give(ctx context.Context, t *tenant, n client.NewTransfer) (uuid.UUID, error) {
 	ctx, cancel := context.WithTimeout(ctx, fundMax)
 	defer cancel()
-	made, err := t.api.CreateTransfer(ctx, client.NewTransfer{
-		FromAccount: from, ToAccount: to, Amount: client.Amount{Value: value, Currency: r.o.Currency},
-	})
+	made, err := t.api.CreateTransfer(ctx, n)
 	if err == nil {
 		made, err = t.api.AwaitTransfer(ctx, made.ID)
 	}
 	if err == nil && made.Status != client.TransferStatusSettled {
-		err = fmt.Errorf("transfer %s to fill account %s is %s %s: %w", made.ID, to, made.Status, made.Reason,
-			errFunds)
+		err = fmt.Errorf("transfer %s to fill account %s is %s %s: %w", made.ID, n.ToAccount, made.Status,
+			made.Reason, errFunds)
 	}
-	return err
+	return made.ID, err
 }
 
 var errFunds = errors.New("the load has no money to move: name an account that has, with --funder, or take " +

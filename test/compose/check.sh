@@ -4,9 +4,10 @@
 #
 #   test/compose/check.sh <version>    # of images that are there: holdfast/api:<version> and the others
 #
-# After each fault, and while it lasts, a new transfer has to settle. At the end nothing is open, each key that
-# was sent has the answer that it had, no payout was paid twice, and no invariant is broken. It removes what it
-# made. docs/containers.md says what it has shown so far.
+# After each fault, and while it lasts, a new transfer has to settle. Then the load generator of the profile `load`
+# runs for a short time, and its verdict has to be good. At the end nothing is open, each key that was sent has the
+# answer that it had, no payout was paid twice, and no invariant is broken. It removes what it made.
+# docs/containers.md says what it has shown so far.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -18,6 +19,9 @@ UP_MAX=90       # seconds from `up` until the first transfer is settled
 REQUEST_MAX=5   # seconds for one request
 REQUESTS_MAX=4000
 FAULT=6         # seconds for which a fault lasts at least
+LOAD_RATE=20    # requests/s of the load generator
+LOAD_TIME=10    # seconds for which it sends
+LOAD_MAX=150    # seconds until it has to have its verdict
 
 export HOLDFAST_VERSION=$1 COMPOSE_PROJECT_NAME=holdfast-check-$$
 work=$(mktemp -d)
@@ -40,7 +44,8 @@ finish() {
         "${compose[@]}" ps >&2 || true
         "${compose[@]}" logs --tail=40 >&2 || true
     fi
-    "${compose[@]}" down -v --remove-orphans >>"$log" 2>&1 || say "could not remove $COMPOSE_PROJECT_NAME" >&2
+    # With the profile, else Compose v2 leaves the volume of its reports.
+    "${compose[@]}" --profile load down -v --remove-orphans >>"$log" 2>&1 || say "could not remove $COMPOSE_PROJECT_NAME" >&2
     rm -rf "$work"
 }
 trap finish EXIT
@@ -126,7 +131,7 @@ up() {
     HOLDFAST_API_PORT=$(free_port) HOLDFAST_ADMIN_PORT=$(free_port) HOLDFAST_RISK_PORT=$(free_port)
     HOLDFAST_NOTIFY_PORT=$(free_port) HOLDFAST_PAYOUT_PORT=$(free_port)
     export HOLDFAST_API_PORT HOLDFAST_ADMIN_PORT HOLDFAST_RISK_PORT HOLDFAST_NOTIFY_PORT HOLDFAST_PAYOUT_PORT
-    unset HOLDFAST_NATS_URL COMPOSE_PROFILES COMPOSE_FILE OTEL_EXPORTER_OTLP_ENDPOINT
+    unset HOLDFAST_NATS_URL HOLDFAST_REPORTS COMPOSE_PROFILES COMPOSE_FILE OTEL_EXPORTER_OTLP_ENDPOINT
     local from
     from=$(date +%s.%N)
     "${compose[@]}" up -d --no-build >>"$log" 2>&1 || die "compose up"
@@ -217,6 +222,22 @@ answers_again() {
     say "$sent keys sent again, $unanswered of them without an acceptance before: every answer is the one before"
 }
 
+# loads runs the load generator, which ends with an error if a claim of its report does not hold. That its last
+# claim, about the database, was checked at all is seen in the report.
+loads() {
+    local from report=$work/report
+    from=$(date +%s.%N)
+    timeout "$LOAD_MAX" "${compose[@]}" --profile load run -T --rm load run --rate="$LOAD_RATE" \
+        --duration="${LOAD_TIME}s" --accounts=10 --drain=60s </dev/null >"$report" 2>>"$log" || {
+        grep -F '**' "$report" >&2 || true # the verdict, and the claims that do not hold
+        die "the load generator has no good verdict"
+    }
+    grep -q '^| the SQL invariants of all packages hold | [1-9][0-9]* | 0 |' "$report" ||
+        die "the load generator did not check the database"
+    say "the load generator: $(sed -n 's/^| whole | [^|]* | \([0-9]*\) |.*/\1/p' "$report" | head -n 1) requests," \
+        "every claim holds, after $(seconds_since "$from") s"
+}
+
 holds() {
     local rail paid invariants
     drains
@@ -251,6 +272,7 @@ traffic &
 breaks_things
 touch "$work/stop"
 wait
+loads
 holds
 shown=1
 say "passed"

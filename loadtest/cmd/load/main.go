@@ -28,6 +28,7 @@ that all that was accepted ended once, in time, with the money where it belongs.
 
   load run --private                                  a whole system on a private PostgreSQL, for a minute
   load run --url http://127.0.0.1:8080 --key hf_…     one that runs
+  load run --url … --keys-of load --database …        the same, with keys that it makes in its database
   load compare before after                           two reports`
 
 type cli struct {
@@ -39,8 +40,9 @@ type cli struct {
 
 //nolint:lll // help texts are struct tags
 type runCmd struct {
-	URL     string   `help:"Where the public API is." placeholder:"http://127.0.0.1:8080"`
+	URL     string   `help:"Where the public API is." env:"HOLDFAST_LOAD_URL" placeholder:"http://127.0.0.1:8080"`
 	Key     []string `help:"API key, as KEY or CLASS=KEY; several keys, also of several tenants, share the load." env:"HOLDFAST_LOAD_KEYS" placeholder:"[CLASS=]KEY"`
+	KeysOf  string   `help:"Make keys of this tenant in --database for the time of the run, one of each class; a tenant that is not there is made, with money." env:"HOLDFAST_LOAD_KEYS_OF" placeholder:"TENANT"`
 	Private bool     `help:"Start a whole system on a private PostgreSQL and load that."`
 
 	Mix      string        `help:"What to send; see list." default:"mixed"`
@@ -59,6 +61,8 @@ type runCmd struct {
 	Database string        `help:"Also check the SQL invariants of this database." env:"HOLDFAST_LOAD_DATABASE" placeholder:"URL"`
 	Anywhere bool          `help:"Allow a target that is neither this machine nor in a private network."`
 	Out      string        `help:"Folder of the report." default:"reports/load" type:"path"`
+
+	DatabaseFile kong.FileContentFlag `help:"The URL of --database, read from a file." env:"HOLDFAST_LOAD_DATABASE_FILE" placeholder:"FILE"`
 
 	Workers  int      `help:"Worker processes of a private system." default:"2"`
 	Tenants  int      `help:"Tenants of a private system, each with a key of every class." default:"2"`
@@ -81,7 +85,8 @@ type (
 var (
 	errClaims  = errors.New("a claim does not hold")
 	errWorse   = errors.New("report B is worse")
-	errTarget  = errors.New("say what to load: --url with --key, or --private")
+	errTarget  = errors.New("say what to load: --url with --key or with --keys-of, or --private")
+	errKeysOf  = errors.New("--keys-of makes keys in --database: say which it is")
 	errClasses = errors.New("a class is critical, standard or sheddable")
 )
 
@@ -133,8 +138,11 @@ func (c *runCmd) run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	stop := func() error { return nil }
-	if c.Private {
+	switch {
+	case c.Private:
 		stop, err = c.private(ctx, &o)
+	case c.KeysOf != "":
+		stop, err = c.keysOf(ctx, &o)
 	}
 	var report load.Report
 	if err == nil {
@@ -153,14 +161,36 @@ func (c *runCmd) run(ctx context.Context, out io.Writer) error {
 	return nil
 }
 
+// target refuses what does not say one target, and with whose keys it is loaded.
+func (c *runCmd) target() error {
+	keyed := len(c.Key) > 0
+	switch {
+	case c.Private && (c.URL != "" || keyed || c.KeysOf != ""), !c.Private && c.URL == "":
+		return errTarget
+	case !c.Private && keyed == (c.KeysOf != ""):
+		return errTarget
+	case c.KeysOf != "" && c.database() == "":
+		return errKeysOf
+	}
+	return nil
+}
+
+// database is the URL of the target's database; empty if it is not named.
+func (c *runCmd) database() string {
+	if c.Database != "" {
+		return c.Database
+	}
+	return strings.TrimSpace(string(c.DatabaseFile))
+}
+
 func (c *runCmd) options() (load.Options, error) {
-	if c.Private == (c.URL != "") || c.Private && len(c.Key) > 0 || !c.Private && len(c.Key) == 0 {
-		return load.Options{}, errTarget
+	if err := c.target(); err != nil {
+		return load.Options{}, err
 	}
 	o := load.Options{
 		URL: c.URL, Mix: c.Mix, Profile: c.Profile, Rate: c.Rate, Duration: c.Duration,
 		RequestsMax: c.Requests, Seed: c.Seed, Poisson: c.Arrivals == "poisson", Callers: c.Callers,
-		Accounts: c.Accounts, Fund: c.Fund, Currency: c.Currency, Drain: c.Drain, Database: c.Database,
+		Accounts: c.Accounts, Fund: c.Fund, Currency: c.Currency, Drain: c.Drain, Database: c.database(),
 		Anywhere: c.Anywhere, Progress: os.Stderr,
 		Now: time.Now, //nolint:forbidigo // a command reads the clock
 	}
@@ -184,6 +214,16 @@ func (c *runCmd) options() (load.Options, error) {
 		o.Funders = append(o.Funders, id)
 	}
 	return o, nil
+}
+
+// keysOf makes keys for the load. What it returns ends them.
+func (c *runCmd) keysOf(ctx context.Context, o *load.Options) (func() error, error) {
+	made, err := load.MakeTenantKeys(ctx, load.TenantKeysOptions{
+		Database: o.Database, Tenant: c.KeysOf, Accounts: o.Accounts, Fund: o.Fund, Currency: o.Currency,
+		Now: o.Now,
+	})
+	o.Keys = made.Keys
+	return func() error { return made.Revoke(ctx) }, err
 }
 
 // private starts a system and points the load at it. What it returns stops it.

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -33,6 +35,9 @@ func TestATargetHasToBeNamed(t *testing.T) {
 		{"run", "--private", "--url=http://localhost:1", "--key=k"},
 		{"run", "--private", "--key=k"},
 		{"run", "--key=k"},
+		{"run", "--keys-of=t", "--database=d"},
+		{"run", "--url=http://localhost:1", "--keys-of=t", "--database=d", "--key=k"},
+		{"run", "--private", "--keys-of=t", "--database=d"},
 	} {
 		c, _, err := parsed(t, args...)
 		require.NoError(t, err)
@@ -48,6 +53,30 @@ func TestATargetHasToBeNamed(t *testing.T) {
 	require.Equal(t, "steady", o.Profile)
 	require.Zero(t, o.Duration, "the profile says how long")
 	require.False(t, o.Anywhere)
+}
+
+func TestKeysAreMadeInADatabaseThatIsNamed(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "url")
+	require.NoError(t, os.WriteFile(file, []byte("postgres://in/file\n"), 0o600))
+	of := []string{"run", "--url=http://localhost:1", "--keys-of=t"}
+	for flag, want := range map[string]string{
+		"--database=postgres://named":                         "postgres://named",
+		"--database-file=" + file:                             "postgres://in/file",
+		"--database=postgres://named --database-file=" + file: "postgres://named",
+	} {
+		c, _, err := parsed(t, slices.Concat(of, strings.Fields(flag))...)
+		require.NoError(t, err)
+		o, err := c.Run.options()
+		require.NoError(t, err)
+		require.Equal(t, want, o.Database)
+	}
+	c, _, err := parsed(t, of...)
+	require.NoError(t, err)
+	_, err = c.Run.options()
+	require.ErrorIs(t, err, errKeysOf)
+	_, _, err = parsed(t, append(of, "--database-file="+file+"x")...)
+	require.ErrorContains(t, err, file, "a file that is not there")
 }
 
 func TestFlagsSayWhatToSend(t *testing.T) {
