@@ -35,8 +35,8 @@ func (i *Instance) ReapOnce(ctx context.Context) error { return i.reap(ctx) }
 // Warnings is a handler that keeps what is less than a warning to itself.
 func Warnings(h slog.Handler) slog.Handler { return warnings{h} }
 
-// Begin takes a job into the hand, and Held lists what is in it.
-func (h *Hand) Begin(id int64) func() { return h.begin(id) }
+// Take takes a job into the hand.
+func (h *Hand) Take(id int64) func() { return h.begin(id) }
 
-// Held lists what is in the hand.
-func (h *Hand) Held() []int64 { return h.held() }
+// List is what is in the hand.
+func (h *Hand) List() []int64 { return h.held() }

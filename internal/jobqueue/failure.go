@@ -49,7 +49,8 @@ type backstop struct {
 func (b *backstop) Work(
 	ctx context.Context, job *rivertype.JobRow, work func(context.Context) error,
 ) error {
-	defer b.hand.begin(job.ID)()
+	end := b.hand.begin(job.ID)
+	defer end()
 	err := b.lines.around(ctx, job, work)
 	cause := context.Cause(ctx)
 	switch {

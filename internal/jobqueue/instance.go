@@ -107,11 +107,11 @@ func (i *Instance) beat(ctx context.Context) error {
 	return nil
 }
 
-// takeOver ends the running jobs whose worker does not beat, or does not have them any more (any worker's after
-// a while, its own sooner: it knows what it has in hand; without that $6 is null and finds none), and inserts
+// takeOver ends the running jobs whose worker does not beat, or does not have them any more, and inserts
 // them again: with the count of attempts, so that their worker knows that a call may have been sent before,
-// in their lane, and as old as they were. A worker that was only asleep completes nothing when it wakes:
-// River completes a job only while it is running, and every effect is guarded by the rows.
+// in their lane, and as old as they were. Of itself the instance knows what it has in hand, $6; of others, or
+// if $6 is null, that no job takes so long as $4. A worker that was only asleep completes nothing when it
+// wakes: River completes a job only while it is running, and every effect is guarded by the rows.
 //
 // An instance whose own heartbeat is old takes nothing over: it was asleep itself, or nobody could beat.
 const takeOver = `

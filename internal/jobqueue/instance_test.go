@@ -227,26 +227,27 @@ func TestAJobThatIsNotInHandIsTakenOverSoon(t *testing.T) {
 UPDATE river_job SET attempted_at = clock_timestamp() - $1::interval WHERE args ->> 'n' <> '4'`,
 		pgtx.Interval(jobqueue.LostAfter))
 	require.NoError(t, err)
-	job := func(n string) (id int64) {
+	job := func(n string) int64 {
+		var id int64
 		require.NoError(t, pool.QueryRow(t.Context(), `
 SELECT id FROM river_job WHERE args ->> 'n' = $1 AND state = 'running'`, n).Scan(&id))
 		return id
 	}
-	me.Hand.Begin(job("1"))
-	me.Hand.Begin(job("2"))()
+	me.Hand.Take(job("1"))
+	me.Hand.Take(job("2"))()
 	taken := func() string {
 		require.NoError(t, me.BeatOnce(t.Context()))
 		require.NoError(t, me.ReapOnce(t.Context()))
 		var names string
 		require.NoError(t, pool.QueryRow(t.Context(), `
-SELECT coalesce(string_agg(args ->> 'n', ' ' ORDER BY args ->> 'n'), '') FROM river_job WHERE state = 'available'`).
-			Scan(&names))
+SELECT coalesce(string_agg(args ->> 'n', ' ' ORDER BY args ->> 'n'), '')
+  FROM river_job WHERE state = 'available'`).Scan(&names))
 		return names
 	}
 	require.Equal(t, "3", taken(), "what is worked, has just ended, is young or another's stays")
 	passed.Add(int64(jobqueue.LostAfter) + 1)
 	require.Equal(t, "2 3", taken(), "an end that is not recorded for so long will not be")
-	require.Len(t, me.Hand.Held(), 1, "what has ended long ago is forgotten")
+	require.Len(t, me.Hand.List(), 1, "what has ended long ago is forgotten")
 }
 
 func TestAClientSaysWhatItHasInHand(t *testing.T) {
@@ -262,7 +263,7 @@ func TestAClientSaysWhatItHasInHand(t *testing.T) {
 	require.NoError(t, err)
 	start(t, client)
 	enqueue(t, pool, job(jobqueue.QueueRisk, 1, now(t, pool)))
-	require.Equal(t, []int64{receive(t, worked).ID}, hand.Held())
+	require.Equal(t, []int64{receive(t, worked).ID}, hand.List())
 }
 
 func TestAnInstanceBeatsFromStartToStop(t *testing.T) {

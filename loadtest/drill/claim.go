@@ -166,9 +166,6 @@ func amplification(requests, keys uint64) float64 {
 	return float64(requests) / float64(keys)
 }
 
-// amplificationMax is how many requests a dependency may get for each effect.
-const amplificationMax = 1.2
-
 // amplified claims that retries and questions did not multiply the load.
 func amplified(name string, requests, keys uint64, most float64) Claim {
 	c := atMost(name, amplification(requests, keys), most)

@@ -50,7 +50,9 @@ func TestScenariosAreChosenByTheirNames(t *testing.T) {
 		require.Contains(t, list.String(), s.name+" ")
 		require.Contains(t, list.String(), s.about)
 	}
-	for _, name := range []string{"kills", "global-limit", "lost-replies", "clock-skew", "drain", "overload"} {
+	for _, name := range []string{
+		"kills", "global-limit", "lost-replies", "clock-skew", "drain", "overload", "slow-dependency",
+	} {
 		require.True(t, names[name], name)
 	}
 	count := func(c Choice, broken bool) int {

@@ -13,11 +13,13 @@ import (
 
 // phasesAt are a calm minute and a minute of fault after it.
 func phasesAt(from time.Time) map[string]*phase {
-	calm := &phase{name: scenario.CalmPhase, from: from, to: from.Add(time.Minute), tallies: map[string]*tally{}}
-	fault := &phase{
-		name: scenario.FaultPhase, from: calm.to, to: calm.to.Add(time.Minute), tallies: map[string]*tally{},
+	lasting := func(name string, from time.Time) *phase {
+		return &phase{name: name, from: from, to: from.Add(time.Minute), tallies: map[string]*tally{}}
 	}
-	return map[string]*phase{scenario.CalmPhase: calm, scenario.FaultPhase: fault}
+	return map[string]*phase{
+		scenario.CalmPhase:  lasting(scenario.CalmPhase, from),
+		scenario.FaultPhase: lasting(scenario.FaultPhase, from.Add(time.Minute)),
+	}
 }
 
 func holding(claims []Claim) []bool {
@@ -46,7 +48,8 @@ func TestAMetricBeyondItsBoundFails(t *testing.T) {
 	t.Parallel()
 	from := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	phases, bound := phasesAt(from), 3.0
-	seen := []sample{{from.Add(time.Second), 9}, {from.Add(61 * time.Second), 2}, {from.Add(62 * time.Second), 3}}
+	fault := phases[scenario.FaultPhase].from
+	seen := []sample{{from.Add(time.Second), 9}, {fault.Add(time.Second), 2}, {fault.Add(2 * time.Second), 3}}
 	holds := func(m scenario.Metric, seen []sample) bool {
 		m.Name, m.In = "x", scenario.FaultPhase
 		return watchedClaim(scenario.Expectation{Metric: &m}, seen, phases)[0].Holds
@@ -63,7 +66,9 @@ func TestAMetricBeyondItsBoundFails(t *testing.T) {
 func TestAVerdictThatDoesNotBiteFails(t *testing.T) {
 	t.Parallel()
 	o := Outcome{Claims: []Claim{
-		{Name: "money in calm", Holds: true}, {Name: "money in fault", Measured: "7"}, {Name: "stock", Holds: true},
+		{Name: "money in calm", Holds: true},
+		{Name: "money in fault", Measured: "7"},
+		{Name: "stock", Holds: true},
 	}}
 	o.bites([]string{"money", "stock", "glory"})
 	require.Equal(t, []bool{true, false, false}, holding(o.Claims))
@@ -91,7 +96,8 @@ func TestAChangeHasToFitOnce(t *testing.T) {
 func TestWhoIsRefusedFirstIsHeldToTheOrder(t *testing.T) {
 	t.Parallel()
 	holds := func(refused ...uint64) bool {
-		p := &playing{stage: &stage{run: &run{o: options(t, 1)}, outcome: &Outcome{}}, phases: phasesAt(time.Time{})}
+		s := &stage{run: &run{o: options(t, 1)}, outcome: &Outcome{}}
+		p := &playing{stage: s, phases: phasesAt(time.Time{})}
 		for n, name := range []string{"critical", "standard"} {
 			one := p.phases[scenario.FaultPhase].of(name)
 			one.refused = refused[n]
@@ -99,7 +105,9 @@ func TestWhoIsRefusedFirstIsHeldToTheOrder(t *testing.T) {
 				one.taken.Add(time.Millisecond)
 			}
 		}
-		p.refusedInOrder(&scenario.RefusedFirst{Streams: []string{"critical", "standard"}, In: scenario.FaultPhase})
+		p.refusedInOrder(&scenario.RefusedFirst{
+			Streams: []string{"critical", "standard"}, In: scenario.FaultPhase,
+		})
 		return p.outcome.Claims[0].Holds
 	}
 	require.True(t, holds(10, 60))
@@ -107,36 +115,39 @@ func TestWhoIsRefusedFirstIsHeldToTheOrder(t *testing.T) {
 	require.False(t, holds(0, 0), "nobody was refused")
 }
 
+// eventTenant is whose events these are.
+var eventTenant = uuid.New()
+
 // insertEvent puts an event of a transfer where no service would leave one like it.
-func insertEvent(t *testing.T, pool *pgxpool.Pool, tenant, id uuid.UUID, seq int, kind string, at time.Time) {
+func insertEvent(t *testing.T, pool *pgxpool.Pool, of uuid.UUID, kind string, at time.Time) {
 	t.Helper()
 	_, err := pool.Exec(t.Context(), `
 		INSERT INTO events (tenant_id, aggregate_id, seq, type, to_state, at, actor)
-		VALUES ($1, $2, $3, $4, 'any', $5, 'test')`, tenant, id, seq, kind, at)
+		SELECT $1, $2, count(*) + 1, $3, 'any', $4, 'test' FROM events WHERE aggregate_id = $2`,
+		eventTenant, of, kind, at)
 	require.NoError(t, err)
 }
 
 func TestRecoveryIsTheLastEndOfWhatWasAcceptedBefore(t *testing.T) {
 	t.Parallel()
 	s, pool := looking(t)
-	tenant, from := uuid.New(), time.Now().Add(s.referee.Skew) //nolint:forbidigo // the clock of the stage
-	from = from.Truncate(time.Millisecond)
+	from := time.Now().Add(s.referee.Skew).Truncate(time.Millisecond) //nolint:forbidigo // the stage's clock
 	p := &phase{from: from.Add(-s.referee.Skew)}
 	require.Zero(t, s.recoveredAfter(t.Context(), p), "nothing was open")
 	ends := func(accepted, ended time.Duration, more ...string) {
 		id := uuid.New()
-		insertEvent(t, pool, tenant, id, 1, "transfer.accepted", from.Add(accepted))
-		for n, kind := range more {
-			insertEvent(t, pool, tenant, id, n+2, kind, from.Add(accepted))
+		insertEvent(t, pool, id, "transfer.accepted", from.Add(accepted))
+		for _, kind := range more {
+			insertEvent(t, pool, id, kind, from.Add(accepted))
 		}
-		insertEvent(t, pool, tenant, id, len(more)+2, "transfer.settled", from.Add(ended))
+		insertEvent(t, pool, id, "transfer.settled", from.Add(ended))
 	}
 	ends(-time.Second, 3*time.Second)
 	ends(-2*time.Second, -time.Second)
 	ends(time.Second, 9*time.Second)                        // accepted later
 	ends(-time.Second, 9*time.Second, "transfer.in_review") // a person took so long
 	require.InDelta(t, 3, s.recoveredAfter(t.Context(), p).Seconds(), 0.05)
-	insertEvent(t, pool, tenant, uuid.New(), 1, "transfer.accepted", from.Add(-time.Second))
+	insertEvent(t, pool, uuid.New(), "transfer.accepted", from.Add(-time.Second))
 	require.Equal(t, never, s.recoveredAfter(t.Context(), p), "one has not ended")
 	require.NoError(t, s.err)
 }
@@ -144,17 +155,14 @@ func TestRecoveryIsTheLastEndOfWhatWasAcceptedBefore(t *testing.T) {
 func TestWhatEndedLateOrWasGivenUpIsNotKept(t *testing.T) {
 	t.Parallel()
 	s, pool := looking(t)
-	tenant := uuid.New()
 	require.Zero(t, s.keptPart(t.Context()))
-	for n, kind := range []string{"transfer.settled", "transfer.expired"} {
-		id := insertTransfer(t, pool, tenant, []string{"settled", "expired"}[n], []string{"", "deadline_exhausted"}[n])
-		insertEvent(t, pool, tenant, id, 1, kind, time.Unix(0, 0)) // long before its promise
-	}
-	late := insertTransfer(t, pool, tenant, "settled", "")
-	insertEvent(t, pool, tenant, late, 1, "transfer.settled", time.Now().Add(time.Hour)) //nolint:forbidigo // any time
+	early, late := time.Unix(0, 0), time.Unix(1<<33, 0)
+	insertEvent(t, pool, insertTransfer(t, pool, eventTenant, "settled", ""), "transfer.settled", early)
+	insertEvent(t, pool, insertTransfer(t, pool, eventTenant, "settled", ""), "transfer.settled", late)
+	insertEvent(t, pool, insertTransfer(t, pool, eventTenant, "expired", "deadline_exhausted"),
+		"transfer.expired", early)
 	stock := "stock"
-	order := insertOrder(t, pool, tenant, "canceled", &stock)
-	insertEvent(t, pool, tenant, order, 1, "order.canceled", time.Unix(0, 0))
+	insertEvent(t, pool, insertOrder(t, pool, eventTenant, "canceled", &stock), "order.canceled", early)
 	require.InDelta(t, 0.5, s.keptPart(t.Context()), 1e-9)
 	require.NoError(t, s.err)
 }

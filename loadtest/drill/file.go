@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"example.com/holdfast/internal/jobqueue"
 	"example.com/holdfast/loadtest/rig"
 	"example.com/holdfast/loadtest/scenario"
 	"example.com/holdfast/loadtest/simdep"
@@ -128,7 +129,7 @@ func (p *playing) step(ctx context.Context, step scenario.Step) {
 	p.phases[step.Phase] = p.phase(step.Phase)
 	p.befall(ctx, step)
 	if step.Until.Any() {
-		p.until(ctx, fmt.Sprintf("the end of phase %s", step.Phase), step.Until.Within,
+		p.until(ctx, "the end of phase "+step.Phase, step.Until.Within,
 			func() (bool, error) { return p.come(ctx, step.Until) })
 	}
 }
@@ -187,10 +188,15 @@ func (p *playing) come(ctx context.Context, u scenario.Until) (bool, error) {
 const breakerOpen = "holdfast_dependency_breaker_open"
 
 func ofDependency(d scenario.Dependency) string {
-	names := map[scenario.Dependency]string{
-		scenario.Risk: "risk_api", scenario.Notify: "notification", scenario.Rail: "payout_rail",
+	name := jobqueue.QueueRisk
+	switch d {
+	case scenario.Risk:
+	case scenario.Notify:
+		name = jobqueue.QueueNotification
+	case scenario.Rail:
+		name = jobqueue.QueuePayout
 	}
-	return fmt.Sprintf("dependency=%q", names[d])
+	return fmt.Sprintf("dependency=%q", name)
 }
 
 // accepted counts transfers and orders that clients know to be accepted.
@@ -211,16 +217,15 @@ func (p *playing) server(d scenario.Dependency) *simdep.Server {
 		return p.risk
 	case scenario.Notify:
 		return p.notify
+	case scenario.Rail:
 	}
 	return p.rail
 }
 
 // knobs are all that a file turns.
 func (p *playing) knobs() map[scenario.Dependency]scenario.Knobs {
-	all := maps.Clone(p.file.Calm)
-	if all == nil {
-		all = map[scenario.Dependency]scenario.Knobs{}
-	}
+	all := make(map[scenario.Dependency]scenario.Knobs)
+	maps.Copy(all, p.file.Calm)
 	for _, step := range p.file.Steps {
 		maps.Copy(all, step.Turn)
 	}
@@ -259,13 +264,21 @@ func (p *playing) prepare(ctx context.Context) {
 		p.rare = p.stocks(ctx, p.main(1), p.times(p.file.Units))
 		p.earlier = p.earned(ctx, p.main(1))
 	}
-	reviews := map[scenario.Send]int{}
+	cancels, approvals := p.needed(scenario.Cancels), p.needed(scenario.Approvals)
+	if cancels+approvals > 0 {
+		p.prepareReviews(ctx, p.main(1), cancels, approvals)
+	}
+}
+
+// needed is how many requests of a kind are sent while the steps last.
+func (p *playing) needed(send scenario.Send) int {
+	n := 0.0
 	for _, one := range p.file.Streams() {
-		reviews[one.Send] += int(one.Rate*p.long(p.file.Lasts()).Seconds()) + 1
+		if one.Send == send {
+			n += one.Rate*p.long(p.file.Lasts()).Seconds() + 1
+		}
 	}
-	if reviews[scenario.Cancels]+reviews[scenario.Approvals] > 2 {
-		p.prepareReviews(ctx, p.main(1), reviews[scenario.Cancels], reviews[scenario.Approvals])
-	}
+	return int(n)
 }
 
 // sends begins a load.

@@ -15,8 +15,9 @@ func (s *stage) recoveredAfter(ctx context.Context, p *phase) time.Duration {
 		            ELSE greatest(extract(epoch FROM e.at - $1::timestamptz), 0) END::float8
 		  FROM events a
 		  LEFT JOIN events e ON e.tenant_id = a.tenant_id AND e.aggregate_id = a.aggregate_id
-		        AND e.type IN ('transfer.settled', 'transfer.blocked', 'transfer.canceled', 'transfer.expired',
-		                       'transfer.failed', 'order.confirmed', 'order.canceled')
+		                    AND e.type IN ('transfer.settled', 'transfer.blocked', 'transfer.canceled',
+		                                   'transfer.expired', 'transfer.failed', 'order.confirmed',
+		                                   'order.canceled')
 		 WHERE a.type IN ('transfer.accepted', 'order.pending') AND a.at < $1
 		   AND NOT EXISTS (SELECT FROM events r
 		                    WHERE r.tenant_id = a.tenant_id AND r.aggregate_id = a.aggregate_id
@@ -30,13 +31,15 @@ func (s *stage) keptPart(ctx context.Context) float64 {
 		SELECT count(*) FILTER (WHERE kept), count(*)
 		  FROM (SELECT EXISTS (SELECT FROM events e
 		                        WHERE e.tenant_id = t.tenant_id AND e.aggregate_id = t.id
-		                          AND e.type IN ('transfer.settled', 'transfer.canceled', 'transfer.blocked')
+		                          AND e.type IN ('transfer.settled', 'transfer.canceled',
+		                                         'transfer.blocked')
 		                          AND e.at <= t.promise_at) AS kept
 		          FROM transfers t
 		        UNION ALL
 		        SELECT EXISTS (SELECT FROM events e
 		                        WHERE e.tenant_id = o.tenant_id AND e.aggregate_id = o.id
-		                          AND (e.type = 'order.confirmed' OR e.type = 'order.canceled' AND o.reason = 'stock')
+		                          AND (e.type = 'order.confirmed'
+		                               OR e.type = 'order.canceled' AND o.reason = 'stock')
 		                          AND e.at <= o.promise_at)
 		          FROM orders o) all_of_them`
 	var kept, all float64

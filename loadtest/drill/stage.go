@@ -97,7 +97,8 @@ func (r *run) stage(ctx context.Context, v variant, o *Outcome) error {
 	defer func() { _ = w.Server.Stop() }() // its data is temporary
 	r.report.Postgres = w.Server.Version()
 	s := &stage{run: r, world: w, command: command, settings: v.settings, outcome: o}
-	defer s.writePolicy(v)()
+	unwrite := s.writePolicy(v)
+	defer unwrite()
 	s.raise(ctx)
 	if s.err == nil {
 		v.play(ctx, s)

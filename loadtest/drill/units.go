@@ -74,7 +74,8 @@ func (s *stage) soldOnce(ctx context.Context, t *traffic, sku uuid.UUID, units i
 			SELECT coalesce(sum(r.quantity), 0) FROM reservations r
 			 WHERE r.tenant_id = $1 AND r.sku_id = $2 AND r.status = 'consumed'`), wanted),
 		atMost("units left or reserved", inventory(`
-			SELECT sum(abs(k.on_hand) + abs(k.reserved)) FROM stock k WHERE k.tenant_id = $1 AND k.sku_id = $2`), 0),
+			SELECT sum(abs(k.on_hand) + abs(k.reserved)) FROM stock k
+			 WHERE k.tenant_id = $1 AND k.sku_id = $2`), 0),
 		atMost("held on accounts, in minor units", s.count(ctx,
 			"SELECT sum(b.held) FROM balances b WHERE b.tenant_id = $1", t.tenant.ID), 0),
 		atMost("payments of canceled orders", ordersThat(

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 
-	"example.com/holdfast/internal/condition"
 	"example.com/holdfast/internal/mode"
 	"example.com/holdfast/internal/tenancy"
 )
@@ -77,28 +76,14 @@ func (s *Scenario) validateLoads(p *problems) {
 }
 
 func (s *Scenario) validateSteps(p *problems) {
-	faults := []Fault{
-		None, KillWorker, PauseWorker, CrashPostgres, KeepPostgresAway, FreezePostgres,
-	}
 	phases := map[string]bool{}
 	for _, step := range s.Steps {
-		switch {
-		case step.Phase == "" || phases[step.Phase]:
+		if step.Phase == "" || phases[step.Phase] {
 			p.add("each step has a phase of its own, and %q is none", step.Phase)
-		case step.For < 0 || step.Until.Within < 0 || step.Until.Any() && step.Until.Within == 0:
-			p.add("phase %q: what it waits for has a bound", step.Phase)
-		case !slices.Contains(faults, step.Fault):
-			p.add("phase %q: a fault that there is not: %q", step.Phase, step.Fault)
-		case step.Times < 0 || step.Times > timesMax:
-			p.add("phase %q: times are at most %d", step.Phase, timesMax)
-		case step.Pin != "" && !isMode(step.Pin), step.Until.Mode != "" && !isMode(step.Until.Mode):
-			p.add("phase %q: a mode that there is not", step.Phase)
 		}
 		phases[step.Phase] = true
-		for d := range step.Turn {
-			if !d.is() {
-				p.add("phase %q: a dependency that there is not: %q", step.Phase, d)
-			}
+		if err := step.check(); err != nil {
+			p.add("phase %q: %w", step.Phase, err)
 		}
 	}
 	for d := range s.Calm {
@@ -108,33 +93,65 @@ func (s *Scenario) validateSteps(p *problems) {
 	}
 }
 
+// check says what is wrong with a step by itself.
+func (s *Step) check() error {
+	faults := []Fault{
+		None, KillWorker, PauseWorker, CrashPostgres, KeepPostgresAway, FreezePostgres,
+	}
+	for d := range s.Turn {
+		if !d.is() {
+			return fmt.Errorf("a dependency that there is not: %q", d)
+		}
+	}
+	for _, m := range []mode.Mode{s.Pin, s.Until.Mode} {
+		if m != "" && !isMode(m) {
+			return fmt.Errorf("a mode that there is not: %q", m)
+		}
+	}
+	switch {
+	case s.For < 0 || s.Until.Within < 0 || s.Until.Any() && s.Until.Within == 0:
+		return errors.New("what it waits for has a bound")
+	case !slices.Contains(faults, s.Fault):
+		return fmt.Errorf("a fault that there is not: %q", s.Fault)
+	case s.Times < 0 || s.Times > timesMax:
+		return fmt.Errorf("times are at most %d", timesMax)
+	}
+	return nil
+}
+
 func isMode(m mode.Mode) bool {
 	return slices.Contains([]mode.Mode{mode.Normal, mode.Constrained, mode.Protection, mode.Frozen}, m)
 }
 
 func (s *Scenario) validateExpectations(p *problems) {
-	streams := s.Streams()
 	for n := range s.Expect {
 		e := &s.Expect[n]
-		if e.kinds() != 1 {
-			p.add("expectation %d has %d kinds, not one", n+1, e.kinds())
+		kinds := e.kinds()
+		if len(kinds) != 1 {
+			p.add("expectation %d has %d kinds, not one", n+1, len(kinds))
 			continue
 		}
-		if err := e.bounds(); err != nil {
-			p.add("expectation %d: %w", n+1, err)
-		}
-		speaks, of := e.spokenOf()
-		for _, phase := range speaks {
-			if !s.plays(phase) {
-				p.add("expectation %d speaks of a phase that is not played: %q", n+1, phase)
-			}
-		}
-		for _, name := range of {
-			if _, known := streams[name]; !known {
-				p.add("expectation %d speaks of a stream that is not sent: %q", n+1, name)
-			}
+		if k, has := kinds[0].(kind); has {
+			s.validateKind(p, n+1, k)
 		}
 		s.validateNeeds(p, n+1, e)
+	}
+}
+
+func (s *Scenario) validateKind(p *problems, n int, k kind) {
+	if err := k.check(); err != nil {
+		p.add("expectation %d: %w", n, err)
+	}
+	streams := s.Streams()
+	for _, phase := range k.speaksOf().phases {
+		if !s.plays(phase) {
+			p.add("expectation %d speaks of a phase that is not played: %q", n, phase)
+		}
+	}
+	for _, name := range k.speaksOf().streams {
+		if _, known := streams[name]; !known {
+			p.add("expectation %d speaks of a stream that is not sent: %q", n, name)
+		}
 	}
 }
 
@@ -167,14 +184,6 @@ func (s *Scenario) validateNeeds(p *problems, n int, e *Expectation) {
 		needs(fault(KillWorker), "a worker that is killed")
 	case e.Unavailable != nil:
 		needs(fault(KeepPostgresAway), "a PostgreSQL that is kept away")
-	case e.Condition != nil:
-		needs(slices.ContainsFunc(condition.All(), func(c condition.Condition) bool {
-			return c.Name == e.Condition.Name
-		}), "a condition of the catalogue, not "+e.Condition.Name)
-	case e.Modes != nil:
-		for _, m := range slices.Concat(e.Modes.Reach, e.Modes.Never) {
-			needs(isMode(m), "a mode, not "+string(m))
-		}
 	}
 }
 
@@ -192,6 +201,13 @@ func (s *Scenario) validateEnd(p *problems) {
 	if !s.plays(s.Recovery.From) || s.Recovery.Within <= 0 {
 		p.add("recovery has a phase that is played, not %q, and within what time", s.Recovery.From)
 	}
+	s.validateScore(p)
+	if !s.Broken.IsZero() {
+		s.Broken.validate(p)
+	}
+}
+
+func (s *Scenario) validateScore(p *problems) {
 	sum := 0
 	for m, points := range s.Score {
 		if !slices.Contains([]Measure{Kept, Answered, GoodputKept, Recovered}, m) || points <= 0 {
@@ -202,13 +218,12 @@ func (s *Scenario) validateEnd(p *problems) {
 	if sum != scoreTotal {
 		p.add("all measures of the score are worth %d together, not %d", scoreTotal, sum)
 	}
-	if s.Score[GoodputKept] > 0 && !(s.plays(CalmPhase) && s.plays(FaultPhase)) {
+	if s.Score[GoodputKept] > 0 && (!s.plays(CalmPhase) || !s.plays(FaultPhase)) {
 		p.add("score: %s compares the phases %s and %s", GoodputKept, CalmPhase, FaultPhase)
 	}
-	b := s.Broken
-	if b.IsZero() {
-		return
-	}
+}
+
+func (b Broken) validate(p *problems) {
 	if b.About == "" || len(b.Fails) == 0 || len(b.Settings)+len(b.Postgres)+len(b.Changes)+len(b.SQL) == 0 {
 		p.add("broken says what is switched off, by which change, and what fails then")
 	}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/alecthomas/kong"
@@ -34,8 +35,8 @@ func TestScenariosAreNamedOrASetIsMeant(t *testing.T) {
 	require.InDelta(t, 0.1, o.Scale, 0)
 	require.Equal(t, []string{"HOLDFAST_RISK_LIMIT=4"}, o.Environ)
 	require.Equal(t, "serve", o.Command[1], "a process is this program again")
-	for _, args := range [][]string{{"run", "--fast", "--all"}, {"run", "--all", "drain"}, {"run", "--fast", "kills"}} {
-		c, _ := parsed(t, args...)
+	for _, args := range []string{"--fast --all", "--all drain", "--fast kills"} {
+		c, _ := parsed(t, append([]string{"run"}, strings.Fields(args)...)...)
 		require.ErrorIs(t, c.run(t.Context(), io.Discard), errNames)
 	}
 	c, command = parsed(t, "run", "--all")
