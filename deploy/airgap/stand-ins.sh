@@ -22,6 +22,7 @@ die() {
     say "$*"
     exit 1
 }
+. deploy/airgap/debian.sh
 
 # names prints the base images that the files name; what they build themselves has a name below holdfast/.
 names() {
@@ -42,29 +43,6 @@ have() {
 
 pulled() {
     [ "${PULL:-}" != never ] && timeout "$PULL_MAX" docker pull -q "$1" >/dev/null 2>"$work/pull.err"
-}
-
-# debian puts a small Debian with some packages into a folder, from the sources and the release of this machine.
-debian() {
-    local to=$1 packages=$2
-    if ! command -v mmdebstrap >/dev/null 2>&1; then
-        [ "$(id -u)" = 0 ] || die "install mmdebstrap, then try again"
-        say "installing mmdebstrap"
-        DEBIAN_FRONTEND=noninteractive apt-get -q update >&2
-        DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends mmdebstrap >&2
-    fi
-    local sources=()
-    for list in /etc/apt/sources.list /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list.d/ubuntu.sources; do
-        if [ -s "$list" ]; then sources+=("$list"); fi
-    done
-    # The settings of this machine, such as a proxy, are those of the packages' download.
-    apt-config dump | grep -E '^Acquire::' >"$work/apt.conf" || true
-    # shellcheck disable=SC1091,SC2016 # a file of the machine; the hook's own argument
-    mmdebstrap --quiet --mode=root --variant=essential --include="$packages" --aptopt="$work/apt.conf" \
-        --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
-        --dpkgopt='path-exclude=/usr/share/locale/*' \
-        --customize-hook='rm -rf "$1"/var/cache/apt/* "$1"/var/lib/apt/lists/*' \
-        "$(. /etc/os-release && echo "$VERSION_CODENAME")" "$to" "${sources[@]}" >&2
 }
 
 # import makes a folder an image; further arguments are instructions of a Dockerfile.
