@@ -137,12 +137,9 @@ func shown(name string, seen bool, measured string) Claim {
 	return Claim{Name: name, Expected: "yes", Measured: measured, Holds: seen}
 }
 
-// letInMin is the part of the requests that has to be let in though something else is slow.
-const letInMin = 0.99
-
 // letIn claims that those who are not the trouble are not refused for it.
-func letIn(name string, let, asked uint64) Claim {
-	return atLeast(name, float64(let)/float64(max(asked, 1)), letInMin)
+func letIn(name string, let, asked uint64, least float64) Claim {
+	return atLeast(name, float64(let)/float64(max(asked, 1)), least)
 }
 
 // orderSlack is how far a part may be off its order: near 0 and 1 the parts of all are the same.

@@ -86,9 +86,9 @@ func TestWhatWasFoundFails(t *testing.T) {
 
 func TestWhoIsRefusedForTheTroubleOfOthersFails(t *testing.T) {
 	t.Parallel()
-	require.True(t, letIn("x", 99, 100).Holds)
-	require.False(t, letIn("x", 98, 100).Holds)
-	require.False(t, letIn("x", 0, 0).Holds, "nobody asked")
+	require.True(t, letIn("x", 99, 100, 0.99).Holds)
+	require.False(t, letIn("x", 98, 100, 0.99).Holds)
+	require.False(t, letIn("x", 0, 0, 0.99).Holds, "nobody asked")
 }
 
 func TestAMultipliedLoadFails(t *testing.T) {

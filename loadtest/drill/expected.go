@@ -156,8 +156,8 @@ func (p *playing) expect(ctx context.Context, e scenario.Expectation) {
 			t := p.phases[e.LetIn.In].of(name)
 			let, asked = let+t.taken.Count(), asked+t.asked()
 		}
-		p.claim(atLeast(fmt.Sprintf("part of %v that is let in in %s", e.LetIn.Streams, e.LetIn.In),
-			float64(let)/float64(max(asked, 1)), e.LetIn.AtLeast))
+		p.claim(letIn(fmt.Sprintf("part of %v that is let in in %s", e.LetIn.Streams, e.LetIn.In), let, asked,
+			e.LetIn.AtLeast))
 	case e.RefusedFirst != nil:
 		p.refusedInOrder(e.RefusedFirst)
 	case e.Unavailable != nil:

@@ -75,12 +75,5 @@ func (s *stage) losesReplies(ctx context.Context, payouts int, rail simdep.Knobs
 	s.heal(s.rail)
 	s.phase("the rail answers again")
 	s.settle(ctx)
-	settled := s.count(ctx, "SELECT count(*) FROM transfers t WHERE t.payout AND t.state = 'settled'")
-	j := s.rail.Journal()
-	s.claim(
-		equal("transfers paid by the rail, one for each settled payout", j.PaidTransfers, settled),
-		equal("payments by the rail, one for each settled payout", j.Payments, settled),
-	)
-	s.figure("replies lost, hangs, withdrawals, fenced", "%d, %d, %d, %d", j.RepliesLost, j.Hangs,
-		j.Withdrawn, j.Fenced)
+	s.paidOnce(ctx)
 }
