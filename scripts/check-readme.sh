@@ -1,5 +1,5 @@
 #!/bin/bash
-# Copies the commands of README.md out of it and runs them one by one (scripts/readme-session.sh), in a Debian that has
+# Copies the commands of README.md out of it and runs them one by one (scripts/follow-readme.sh), in a Debian that has
 # nothing but what README says that one needs: Go, make, git and curl. It holds a clone of HEAD, so what is not
 # committed is not tried. Three readers come in turn:
 #
@@ -34,10 +34,10 @@ skip() {
     exit 0
 }
 
-session=() containers=0 quick=0
+flags=() containers=0 quick=0
 for arg in "$@"; do
     case $arg in
-    --quick) quick=1 session=(--quick) ;;
+    --quick) quick=1 flags=(--quick) ;;
     --containers) containers=1 ;;
     *)
         sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"
@@ -112,8 +112,8 @@ mkdir -p "$MODULES_HERE"
 GOPROXY="file:///mnt/modules|$(go env GOPROXY)"
 export GOPROXY GOROOT_HERE MODULES_HERE
 
-# enter becomes a user in the clean environment and runs the session there. It is the first process of a pid namespace,
-# with which everything ends that the session started.
+# enter becomes a user in the clean environment and follows README there. It is the first process of a pid namespace,
+# with which everything ends that it started.
 enter() {
     local root=$1 user=$2 home=$3 compiled=$4 passed=$5 name
     shift 5
@@ -127,10 +127,10 @@ enter() {
     done
     export HOME=$home USER=$user LOGNAME=$user SHELL=/bin/bash LANG=C.UTF-8
     export PATH=/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-    exec chroot --userspec="$user:$user" --groups="" "$root" "$home/holdfast/scripts/readme-session.sh" "$@"
+    exec chroot --userspec="$user:$user" --groups="" "$root" "$home/holdfast/scripts/follow-readme.sh" "$@"
 }
 
-# as lets a user read README: as <user> <home> [flags of the session].
+# as lets a user read README: as <user> <home> [its flags].
 as() {
     local compiled=''
     # Not where tests are run: Go would print the results of the last time.
@@ -168,7 +168,7 @@ on_engine() {
     deploy/airgap/stand-ins.sh
     export PATH=$bin:$PATH COMPOSE_PROJECT_NAME=holdfast-readme-$$ HOLDFAST_VERSION=readme-$$
     composed=$root/root/holdfast
-    "$composed/scripts/readme-session.sh" --containers </dev/null >"$work/pipe" 2>&1 9>&- || bad=1
+    "$composed/scripts/follow-readme.sh" --containers </dev/null >"$work/pipe" 2>&1 9>&- || bad=1
 }
 
 mkfifo "$work/pipe"
@@ -176,8 +176,8 @@ tee "$work/lines" <"$work/pipe" &
 printer=$!
 exec 9>"$work/pipe" # the printer reads on until this is closed
 as "$READER" "/home/$READER" --advice
-as root /root "${session[@]}"
-as "$READER" "/home/$READER" "${session[@]}"
+as root /root "${flags[@]}"
+as "$READER" "/home/$READER" "${flags[@]}"
 if [ "$containers" = 1 ]; then on_engine; fi
 exec 9>&-
 wait "$printer"

@@ -120,6 +120,8 @@ type Clients string
 const (
 	// Plain ones send once and wait for the answer.
 	Plain Clients = ""
+	// The outcome of the others is counted as a whole: they have a tenant of their own.
+
 	// Insistent ones wait for a second, and ask again with the same key until there is an answer for good.
 	Insistent Clients = "insistent"
 	// Copying ones send each request three times at the same moment, now and then with another body.

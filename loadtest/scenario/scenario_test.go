@@ -107,6 +107,11 @@ func TestWhatIsWrongWithAFileIsSaid(t *testing.T) {
 			"  - {send: transfers, rate: 1}",
 			"  - {send: transfers, rate: 1}\n  - {send: transfers, rate: 2}", "twice",
 		},
+		{
+			"  - {send: transfers, rate: 1}",
+			"  - {send: transfers, rate: 1}\n  - {send: transfers, name: x, rate: 1, clients: insistent}",
+			"nobody else",
+		},
 		{"phase: fault", "phase: calm", "phase of its own"},
 		{"for: 1s, turn", "until: {accepted: 1}, turn", "has a bound"},
 		{"for: 1s, turn", "for: 1s, fault: earthquake, turn", "earthquake"},

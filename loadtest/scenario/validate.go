@@ -38,6 +38,7 @@ func (s *Scenario) validate() error {
 		p.add("it has a load, steps, and something that is expected")
 	}
 	s.validateLoads(&p)
+	s.validateAlone(&p)
 	s.validateSteps(&p)
 	s.validateExpectations(&p)
 	s.validateEnd(&p)
@@ -71,6 +72,23 @@ func (s *Scenario) validateLoads(p *problems) {
 				p.add("stream %q is there twice in one load", one.Name)
 			}
 			names[one.Name] = true
+		}
+	}
+}
+
+// validateAlone holds streams whose whole outcome is counted to a tenant of their own, in one load.
+func (s *Scenario) validateAlone(p *problems) {
+	counted := func(one Stream) bool { return one.Clients != Plain || one.Send == Buyers }
+	var all []Stream
+	for _, load := range s.loads() {
+		all = append(all, load...)
+	}
+	for i, one := range all {
+		for j, other := range all {
+			if i != j && counted(one) && one.Tenant == other.Tenant && other.Send != Reads {
+				p.add("stream %q is counted as a whole: nobody else sends for its tenant, in no load", one.Name)
+				return
+			}
 		}
 	}
 }

@@ -2,11 +2,11 @@
 # Runs the commands of README.md one by one and in their order, as a reader who copies them out of its sh blocks,
 # and prints a line for each: ok, FAILED or skipped, the user, seconds, the command. It ends with 1 if one failed.
 #
-#   scripts/readme-session.sh               # in a clone that is there to be tried, with Go, make, git and curl
-#   scripts/readme-session.sh --quick       # without `make test`
-#   scripts/readme-session.sh --advice      # only: without PostgreSQL `make up` fails and says what to install
-#   scripts/readme-session.sh --containers  # only what needs a container engine; otherwise that is skipped
-#   scripts/readme-session.sh --list        # only print the commands
+#   scripts/follow-readme.sh               # in a clone that is there to be tried, with Go, make, git and curl
+#   scripts/follow-readme.sh --quick       # without `make test`
+#   scripts/follow-readme.sh --advice      # only: without PostgreSQL `make up` fails and says what to install
+#   scripts/follow-readme.sh --containers  # only what needs a container engine; otherwise that is skipped
+#   scripts/follow-readme.sh --list        # only print the commands
 #
 # What stays in the foreground (make up, cmd/api, cmd/worker) gets a terminal of its own, as it were: it is started,
 # waited for, and stopped at the end as by Ctrl-C. scripts/check-readme.sh calls this in a clean environment. Called
