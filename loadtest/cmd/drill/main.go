@@ -42,7 +42,7 @@ type showCmd struct {
 type runCmd struct {
 	Names    []string `arg:"" optional:"" help:"Scenarios of the list."`
 	File     []string `help:"Play the scenario of this file, too." placeholder:"FILE" type:"existingfile"`
-	Fast     bool     `help:"Play the fast ones, in two minutes."`
+	Fast     bool     `help:"Play the fast ones, in a minute."`
 	All      bool     `help:"Play the long ones besides, in three quarters of an hour."`
 	Broken   bool     `help:"Switch the promise of each off, in a build of its own: its claims have to fail."`
 	JSON     string   `help:"Also write the report to this file." placeholder:"FILE" type:"path"`
@@ -97,6 +97,9 @@ func (c *runCmd) run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	report, err := drill.Run(ctx, o, choice)
+	if len(report.Outcomes) == 0 { // there is nothing to tell
+		return errors.Join(err, done())
+	}
 	if err == nil && !report.Holds() {
 		err = errClaims
 	}
