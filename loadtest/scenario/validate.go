@@ -86,7 +86,7 @@ func (s *Scenario) validateAlone(p *problems) {
 	for i, one := range all {
 		for j, other := range all {
 			if i != j && counted(one) && one.Tenant == other.Tenant && other.Send != Reads {
-				p.add("stream %q is counted as a whole: nobody else sends for its tenant, in no load", one.Name)
+				p.add("stream %q is counted as a whole: nobody else sends for its tenant", one.Name)
 				return
 			}
 		}
