@@ -90,12 +90,8 @@ func (c *copier) insist(ctx context.Context, n, i int, value int64) (answer, err
 		c.mu.Lock()
 		c.again++
 		c.mu.Unlock()
-		timer := time.NewTimer(a.retryAfter + rand.N(c.pause))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return a, fmt.Errorf("no answer for good: %w", ctx.Err())
+		if err := rest(ctx, a.retryAfter+rand.N(c.pause)); err != nil {
+			return a, fmt.Errorf("no answer for good: %w", err)
 		}
 	}
 }

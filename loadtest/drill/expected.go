@@ -40,7 +40,7 @@ func (p *playing) watchSeries(ctx context.Context) *watch {
 	for _, e := range p.file.Expect {
 		switch {
 		case e.Metric != nil:
-			p.seen = append(p.seen, series{name: e.Metric.Name, labels: nonEmpty(e.Metric.Labels)})
+			p.seen = append(p.seen, series{name: e.Metric.Name, labels: []string{e.Metric.Labels}})
 		case e.Condition != nil:
 			p.seen = append(p.seen, series{name: conditionActive, labels: labelsOf(e.Condition)})
 		}
@@ -72,13 +72,6 @@ func (p *playing) lookAtSeries(ctx context.Context, client *http.Client) {
 			p.seen[n].samples = append(p.seen[n].samples, sample{p.run.o.Now(), values[n]})
 		}
 	}
-}
-
-func nonEmpty(text string) []string {
-	if text == "" {
-		return nil
-	}
-	return []string{text}
 }
 
 // claimAll claims what the file expects, what it calls invariants, and how soon all was well again.

@@ -28,10 +28,8 @@ func ofFile(f scenario.Scenario, broken bool) piece {
 	if broken {
 		v.name = "broken: " + f.Broken.About
 		v.settings = append(v.settings, pairs(f.Broken.Settings)...)
-		v.postgres = maps.Clone(f.Postgres)
-		if v.postgres == nil {
-			v.postgres = map[string]string{}
-		}
+		v.postgres = make(map[string]string)
+		maps.Copy(v.postgres, f.Postgres)
 		maps.Copy(v.postgres, f.Broken.Postgres)
 		v.broken = &f.Broken
 	}

@@ -75,13 +75,9 @@ func (c *insistent) insist(ctx context.Context, n int) (answer, error) {
 			c.note(n, a)
 			return a, nil
 		}
-		timer := time.NewTimer(a.retryAfter + rand.N(c.pause))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if err := rest(ctx, a.retryAfter+rand.N(c.pause)); err != nil {
 			c.note(n, answer{})
-			return a, fmt.Errorf("no answer for good: %w", ctx.Err())
+			return a, fmt.Errorf("no answer for good: %w", err)
 		}
 	}
 }

@@ -27,7 +27,7 @@ func (s *stage) prepareReviews(ctx context.Context, t *traffic, toCancel, toAppr
 		if n >= toCancel {
 			body.To = t.tenant.World
 		}
-		return t.insistsOn(ctx, func() (answer, error) { return t.transfer(ctx, "review", n, body) })
+		return insistsOn(ctx, func() (answer, error) { return t.transfer(ctx, "review", n, body) })
 	})
 	s.until(ctx, "all reviews", prepareMax, func() (bool, error) {
 		t.toCancel.ids, t.toApprove.ids = s.inReview(ctx, false), s.inReview(ctx, true)
@@ -36,16 +36,14 @@ func (s *stage) prepareReviews(ctx context.Context, t *traffic, toCancel, toAppr
 }
 
 // insistsOn asks again for as long as the answer is for a moment.
-func (t *traffic) insistsOn(ctx context.Context, ask func() (answer, error)) error {
+func insistsOn(ctx context.Context, ask func() (answer, error)) error {
 	for {
 		a, err := ask()
 		if err != nil || !passing(a) {
 			return err
 		}
-		select {
-		case <-time.After(preparePause):
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := rest(ctx, preparePause); err != nil {
+			return err
 		}
 	}
 }
@@ -71,7 +69,7 @@ func (s *stage) clearReviews(ctx context.Context) {
 		}
 		left := append(s.inReview(ctx, false), s.inReview(ctx, true)...)
 		s.each(len(left), func(n int) error {
-			return t.insistsOn(ctx, func() (answer, error) { return t.cancel(ctx, left[n]) })
+			return insistsOn(ctx, func() (answer, error) { return t.cancel(ctx, left[n]) })
 		})
 	}
 }

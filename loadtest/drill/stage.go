@@ -207,16 +207,19 @@ func (s *stage) times(n int) int { return max(1, int(float64(n)*s.run.o.Scale)) 
 
 // wait lets time pass.
 func (s *stage) wait(ctx context.Context, d time.Duration) {
-	s.do(func() error {
-		timer := time.NewTimer(d)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	})
+	s.do(func() error { return rest(ctx, d) })
+}
+
+// rest lets time pass, unless the context ends before.
+func rest(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // until waits for a condition, and fails when it does not come.
